@@ -1,0 +1,17 @@
+// What the binding files share: an address that came from Python as a typed pointer, and one bind function per file.
+#pragma once
+
+#include <pybind11/pybind11.h>
+
+#include <cstdint>
+
+namespace sjd2 {
+
+template <class T>
+T* pointer(std::uintptr_t address) {
+  return reinterpret_cast<T*>(address);
+}
+
+void bind_pieces(pybind11::module_& module);
+
+}  // namespace sjd2

@@ -1,0 +1,11 @@
+// The native CPU module: functions that take addresses and sizes, and the headers' pieces for tests. No framework here.
+#include <pybind11/pybind11.h>
+
+#include "bind.h"
+#include "cpu/target.h"
+
+PYBIND11_MODULE(_cpu, module) {
+  module.doc() = "Native CPU kernels of sjd2_kernels; use the operators, not these.";
+  module.def("describe", [] { return std::string("instruction set ") + sjd2::target_name(); });
+  sjd2::bind_pieces(module);
+}

@@ -1,0 +1,89 @@
+"""Which implementation runs: what is live on this machine, what was asked for, and why something is missing.
+
+Choice, in this order: the ``backend`` argument of the Python function, the environment variable ``SJD2_BACKEND``, the best
+live backend of the tensors' device. A backend that is asked for by name and cannot serve is an error, never a fallback.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+from .schemas import SCHEMAS
+
+# best first
+PREFERENCE: dict[str, tuple[str, ...]] = {"cpu": ("native", "reference"), "cuda": ("reference",)}
+BACKENDS = ("native", "reference")
+
+
+@cache
+def why_not(backend: str) -> str | None:
+    """The reason why ``backend`` cannot be used on this machine, or None if it can."""
+    if backend == "native":
+        from . import native
+
+        return native.why_not()
+    return None
+
+
+@cache
+def implementation(operator: str, backend: str) -> Callable[..., Any]:
+    """The function of ``backend`` that implements ``operator``."""
+    module = importlib.import_module(f"{__package__}.{backend}.{operator}")
+    function: Callable[..., Any] = getattr(module, operator)
+    return function
+
+
+def select(operator: str, device: str, backend: str | None = None) -> Callable[..., Any]:
+    """The implementation of ``operator`` for tensors on ``device`` ("cpu" or "cuda").
+
+    Raises:
+        ValueError: an unknown backend, or one that does not serve this device.
+        RuntimeError: a backend that is not live here; the message says why and what to do.
+    """
+    asked = backend or os.environ.get("SJD2_BACKEND")
+    served = PREFERENCE.get(device, ())
+    if asked:
+        if asked not in BACKENDS:
+            raise ValueError(f"{operator}: backend must be one of {', '.join(BACKENDS)}, got {asked!r}")
+        if asked not in served:
+            raise ValueError(f"{operator}: backend {asked!r} does not serve {device} tensors, use {' or '.join(served)}")
+        reason = why_not(asked)
+        if reason:
+            raise RuntimeError(f"{operator}: backend {asked!r} is not available: {reason}")
+        return implementation(operator, asked)
+    for name in served:
+        if why_not(name) is None:
+            return implementation(operator, name)
+    raise RuntimeError(f"{operator}: no backend serves {device} tensors")
+
+
+def show_config() -> str:
+    """Print, and return, what is installed, which backends are live, why others are not, and what each operator uses."""
+    import torch
+
+    from . import __version__
+
+    lines = [f"sjd2-kernels {__version__}, torch {torch.__version__}, {torch.get_num_threads()} threads"]
+    for name in BACKENDS:
+        reason = why_not(name)
+        lines.append(f"  {name:<10} {'live' if reason is None else 'not live: ' + reason}{_detail(name, reason)}")
+    asked = os.environ.get("SJD2_BACKEND")
+    lines.append(f"  SJD2_BACKEND {asked or 'not set (the best live backend is used)'}")
+    for device, names in PREFERENCE.items():
+        live = [name for name in names if why_not(name) is None]
+        lines.append(f"  {device:<10} {', '.join(SCHEMAS)}: {live[0] if live else 'nothing live'}")
+    text = "\n".join(lines)
+    print(text)
+    return text
+
+
+def _detail(name: str, reason: str | None) -> str:
+    if name != "native" or reason is not None:
+        return ""
+    from . import native
+
+    return f" ({native.module().describe()})"

@@ -1,0 +1,49 @@
+"""The native CPU kernels: C++ of csrc/cpu behind pointer interfaces, one file per operator."""
+
+from __future__ import annotations
+
+import importlib
+from functools import cache
+from types import ModuleType
+
+import torch
+from torch import Tensor
+
+DTYPE_CODES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2, torch.float64: 3}
+
+
+@cache
+def _load() -> ModuleType | str:
+    try:
+        return importlib.import_module("sjd2_kernels._cpu")
+    except ImportError as error:
+        return f"{error}; install a C++17 compiler and run pip install . again (SJD2_REQUIRE_NATIVE=1 shows its errors)"
+
+
+def why_not() -> str | None:
+    """The reason why the native module cannot be used, or None."""
+    loaded = _load()
+    return loaded if isinstance(loaded, str) else None
+
+
+def module() -> ModuleType:
+    """The compiled module."""
+    loaded = _load()
+    if isinstance(loaded, str):
+        raise RuntimeError(loaded)
+    return loaded
+
+
+def address(tensor: Tensor | None) -> int:
+    """Data pointer for the kernels, 0 for None; the caller keeps the tensor alive."""
+    return 0 if tensor is None else tensor.data_ptr()
+
+
+def rows_last(tensor: Tensor) -> Tensor:
+    """``tensor`` with stride 1 in its last axis, copied only if it must be."""
+    return tensor if tensor.stride(-1) == 1 or tensor.numel() == 0 else tensor.contiguous()
+
+
+def dense(tensor: Tensor | None) -> Tensor | None:
+    """A contiguous version of a small argument."""
+    return None if tensor is None else tensor.contiguous()
