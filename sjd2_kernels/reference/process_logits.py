@@ -104,7 +104,7 @@ def _in_top_k(scores: Tensor, top_k: Tensor) -> Tensor:
 def _in_top_p(weight: Tensor, top_p: Tensor) -> Tensor:
     """The smallest prefix by (weight descending, id ascending) whose mass reaches the threshold; all where off."""
     need = threshold(top_p[:, None, None], weight.sum(-1, keepdim=True)).clamp_min(1)
-    ordered, ids = weight.sort(-1, descending=True, stable=True)
+    ordered, ids = torch.sort(weight, dim=-1, descending=True, stable=True)
     before = ordered.cumsum(-1) - ordered
     kept = torch.zeros_like(weight, dtype=torch.bool).scatter(-1, ids, before < need)
     return kept | ~(top_p < 1.0)[:, None, None]
