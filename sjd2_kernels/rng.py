@@ -76,7 +76,8 @@ def race(weight: Tensor, word: Tensor) -> Tensor:
     A draw from weight / sum(weight); in law and in coupling the same as Gumbel-max. Candidates have weight > 0 [..., V]
     float32; where there is none the result is 0.
     """
-    time = torch.where(weight > 0, exponential(uniform(word)) / weight, torch.inf)
+    time = (exponential(uniform(word)) / weight).clamp(max=torch.finfo(torch.float32).max)  # finite for denormal weights
+    time = torch.where(weight > 0, time, torch.inf)
     return time.argmin(-1)
 
 

@@ -7,13 +7,18 @@
 namespace sjd2 {
 inline namespace SJD2_TARGET {
 
-// min((float32(word) + 0.5) * 2**-32, 1 - 2**-24): never 0, never 1.
-SJD2_INLINE float uniform(uint32_t word) {
-  // two exact halves and one rounding sum: float32(word) without an unsigned conversion, which AVX2 lacks
-  const float whole = float(int32_t(word >> 16)) * 65536.0f + float(int32_t(word & 0xFFFFu));
-  const float u = (whole + 0.5f) * 0x1p-32f;
-  const float largest = 1.0f - 0x1p-24f;
+// min((float32(word) + 0.5) * 2**-32, 1 - 2**-24), never 0 and never 1, of a word given as its halves: two exact numbers whose
+// sum rounds once, since AVX2 has no unsigned conversion. F is float or a vector of floats.
+template <class F>
+SJD2_INLINE F uniform_of_halves(F high, F low) {
+  const F whole = high * 65536.0f + low;
+  const F u = (whole + 0.5f) * 0x1p-32f;
+  const F largest = F{} + (1.0f - 0x1p-24f);
   return u < largest ? u : largest;
+}
+
+SJD2_INLINE float uniform(uint32_t word) {
+  return uniform_of_halves(float(int32_t(word >> 16)), float(int32_t(word & 0xFFFFu)));
 }
 
 // E = -log1p(-u) for u in (0, 1); worst relative error 2 units of 2**-24; E >= u always.

@@ -9,11 +9,14 @@ inline namespace SJD2_TARGET {
 
 constexpr float kMassUnit = 0x1p40f;
 
-// The weight as the float32 that equals it.
-SJD2_INLINE float mass(float score, float top) {
-  const float scaled = exp2_poly((score - top) * kLog2E) * kMassUnit;
-  // from 2**23 on a float32 is an integer already; below, the conversion truncates
-  return scaled < 8388608.0f ? float(int32_t(scaled < 8388608.0f ? scaled : 0.0f)) : scaled;
+SJD2_INLINE float truncate(float x) { return float(int32_t(x)); }
+
+// The weight as the float32 that equals it. F is float, or a vector of floats with an overload of truncate.
+template <class F>
+SJD2_INLINE F mass(F score, F top) {
+  const F scaled = exp2_poly((score - top) * kLog2E) * kMassUnit;
+  const F limit = F{} + 8388608.0f;  // from 2**23 on a float32 is an integer already
+  return scaled < limit ? truncate(scaled < limit ? scaled : F{}) : scaled;
 }
 
 }  // namespace SJD2_TARGET

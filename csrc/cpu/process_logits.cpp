@@ -1,0 +1,253 @@
+// process_logits, one row (image, slot) at a time, each in one read of its logits:
+//
+//   top-k on:  a sample gives a pivot that about k + 4 sigma scores pass; one fused pass computes scores and keeps the survivors
+//              with their ids; bisection among them finds the exact k-th; weights, top-p and the draw touch only the kept ids.
+//              Too few survivors means an exact second pass with no pivot.
+//   top-k off: scores into scratch, weights in place, draw over all ids with the race's filter.
+//
+// Identical bits on every instruction set and thread count: float32 steps as written, integer sums, ties to the lowest id.
+#include "process_logits.h"
+
+#include "parallel.h"
+#include "race.h"
+#include "scores.h"
+#include "scratch.h"
+#include "select.h"
+#include "write_row.h"
+
+namespace sjd2 {
+inline namespace SJD2_TARGET {
+namespace {
+
+enum Status : int32_t { kNan = 1, kOverflow = 2, kEmpty = 4 };
+
+struct Row {
+  Generator generator;
+  int64_t V, top_k;
+  float top_p;
+  bool greedy, streamed;
+  float* p;
+  // scratch, each with room for V + 4 W elements
+  float *values, *spare;
+  uint32_t* ids;
+  // results
+  int64_t fresh;
+  int32_t status;
+};
+
+template <class S>
+void finish_certain(Row& row, const S& scores, bool flagged) {
+  int64_t lowest = -1;
+  VI nan{}, overflow{};
+  float top = S::kMasked;
+  int64_t best = 0;
+  for (int64_t i = 0; i < row.V; i += W) {
+    const VF s = scores.at(i);
+    nan |= s != s;
+    overflow |= s == __builtin_inff();
+    for (int lane = 0; lane < W && i + lane < row.V; ++lane) {
+      if (lowest < 0 && s[lane] != S::kMasked) lowest = i + lane;
+      if (s[lane] > top) {
+        top = s[lane];
+        best = i + lane;
+      }
+    }
+  }
+  row.status = (lane_bits(nan) ? kNan : 0) | (lane_bits(overflow) ? kOverflow : 0) | (lowest < 0 ? kEmpty : 0);
+  flagged = flagged || row.status != 0;
+  row.fresh = flagged ? (lowest < 0 ? 0 : lowest) : best;
+  fill_zero(row.p, row.V);
+  row.p[row.fresh] = 1.0f;
+}
+
+// top-p on a list of weights with ascending ids, both compacted in place; returns what is left of n.
+int64_t apply_top_p(Row& row, int64_t n, int64_t& total) {
+  if (!(row.top_p < 1.0f)) return n;
+  const double exact = __builtin_ceil(double(row.top_p) * double(total));
+  const int64_t need = exact < 1.0 ? 1 : int64_t(exact);
+  const TopP keep = top_p_cut(row.values, n, need, row.spare);
+  int64_t left = 0, ties = 0;
+  for (int64_t i = 0; i < n; ++i) {
+    const float w = row.values[i];
+    const bool tie = w == keep.cut;
+    row.values[left] = w;
+    row.ids[left] = row.ids[i];
+    left += w > keep.cut || (tie && ties < keep.ties);
+    ties += tie;
+  }
+  pad(row.values, left, 0.0f);
+  total = sum_masses(row.values, left);
+  return left;
+}
+
+// The law and the draw of the n kept scores in row.values / row.ids.
+void finish_listed(Row& row, int64_t n) {
+  pad(row.values, n, -__builtin_inff());
+  const VF top = VF{} + largest(row.values, n);
+  for (int64_t i = 0; i < n; i += W) store_vector(row.values + i, mass(load_vector<VF>(row.values + i), top));
+  pad(row.values, n, 0.0f);
+  int64_t total = sum_masses(row.values, n);
+  n = apply_top_p(row, n, total);
+  for (int i = 0; i < W; ++i) row.ids[n + i] = 0;
+  Race race;
+  race_listed(row.generator, row.values, row.ids, n, race);
+  row.fresh = race.id;
+  const float divisor = float(total);
+  for (int64_t i = 0; i < n; i += W) store_vector(row.values + i, load_vector<VF>(row.values + i) / divisor);
+  write_listed(row.p, row.V, row.values, row.ids, n, row.streamed);
+}
+
+// A bound that about `k` of the V scores pass, or a little more: from a sample of runs of 32 ids, 4 standard deviations down.
+template <class S>
+float sample_pivot(Row& row, const S& scores) {
+  constexpr int64_t kRun = 32;
+  const int64_t V = row.V, sample = V >= 32768 ? 2048 : 512;
+  if (V < 8 * 512) return -__FLT_MAX__;
+  const double share = double(row.top_k) / double(V), mean = share * double(sample);
+  const int64_t rank = int64_t(mean + 4.0 * __builtin_sqrt(mean * (1.0 - share))) + 2;
+  if (rank >= sample) return -__FLT_MAX__;
+  int64_t n = 0;
+  for (int64_t run = 0; run < sample / kRun; ++run) {
+    const int64_t start = run * (V - kRun) / (sample / kRun) / W * W;
+    for (int64_t i = start; i < start + kRun; i += W) {
+      const VF s = scores.at(i);
+      store_vector(row.spare + n, s > -__FLT_MAX__ ? s : VF{} - __FLT_MAX__);  // NaN, -inf
+      n += W;
+    }
+  }
+  return kth_largest_bound(row.spare, n, rank, -__FLT_MAX__);
+}
+
+// Scores >= pivot with their ids; false if a score is NaN or +inf.
+template <class S>
+bool collect(Row& row, const S& scores, float pivot, int64_t& n) {
+  VI bad{};
+  VU id = (VU)iota();
+  n = 0;
+  for (int64_t i = 0; i < row.V; i += W) {
+    const VF s = scores.at(i);
+    bad |= ~(s < __builtin_inff());
+    n = compress(s >= pivot, s, id, row.values, row.ids, n);
+    id += uint32_t(W);
+  }
+  return lane_bits(bad) == 0;
+}
+
+template <class S>
+void top_k_row(Row& row, const S& scores) {
+  int64_t n;
+  float pivot = sample_pivot(row, scores);
+  if (!collect(row, scores, pivot, n)) return finish_certain(row, scores, true);
+  if (n < row.top_k && pivot > -__FLT_MAX__) {
+    pivot = -__FLT_MAX__;
+    collect(row, scores, pivot, n);
+  }
+  if (n == 0) return finish_certain(row, scores, true);
+  if (n > row.top_k) {
+    pad(row.values, n, -__builtin_inff());
+    const float bound = kth_largest_bound(row.values, n, row.top_k, pivot);
+    int64_t kept = 0;
+    for (int64_t i = 0; i < n; i += W) {
+      const VF s = load_vector<VF>(row.values + i);
+      kept = compress(s >= bound, s, load_vector<VU>(row.ids + i), row.values, row.ids, kept);
+    }
+    n = kept;
+  }
+  finish_listed(row, n);
+}
+
+template <class S>
+void full_row(Row& row, const S& scores) {
+  VI bad{};
+  VF tops = VF{} - __builtin_inff();
+  for (int64_t i = 0; i < row.V; i += W) {
+    const VF s = scores.at(i);
+    bad |= ~(s < __builtin_inff());
+    tops = s > tops ? s : tops;
+    store_vector(row.values + i, s);
+  }
+  const float top = largest_lane(tops);
+  if (lane_bits(bad) || top == -__builtin_inff()) return finish_certain(row, scores, true);
+  if (row.top_p < 1.0f) {
+    for (int64_t i = 0; i < row.V; ++i) row.ids[i] = uint32_t(i);
+    return finish_listed(row, row.V);
+  }
+  const int64_t total = sum_masses(row.V, [&](int64_t i) {
+    const VF w = mass(load_vector<VF>(row.values + i), VF{} + top);
+    store_vector(row.values + i, w);
+    return w;
+  });
+  row.fresh = race_all(row.generator, row.V, [&](int64_t i) { return load_vector<VF>(row.values + i); }).id;
+  write_divided(row.p, row.V, row.values, float(total), row.streamed);
+}
+
+template <class T, bool kGuided, bool kTempered>
+void process_row(const ProcessLogitsArguments& a, int64_t b, int64_t l, Row& row) {
+  Scores<T, kGuided, kTempered> scores;
+  scores.cond = static_cast<const T*>(a.cond) + b * a.cond_stride_b + l * a.cond_stride_l;
+  scores.uncond = kGuided ? static_cast<const T*>(a.uncond) + b * a.uncond_stride_b + l * a.uncond_stride_l : nullptr;
+  scores.guidance = a.guidance ? a.guidance[b] : 1.0f;
+  scores.temperature = kTempered ? a.temperature[b] : 1.0f;
+  scores.V = a.V;
+  if (row.greedy) finish_certain(row, scores, false);
+  else if (row.top_k > 0 && row.top_k < a.V) top_k_row(row, scores);
+  else full_row(row, scores);
+}
+
+template <class T>
+void process_any(const ProcessLogitsArguments& a, int64_t b, int64_t l, Row& row) {
+  const bool tempered = a.temperature && !row.greedy && a.temperature[b] != 1.0f;
+  if (a.uncond) {
+    if (tempered) process_row<T, true, true>(a, b, l, row);
+    else process_row<T, true, false>(a, b, l, row);
+  } else {
+    if (tempered) process_row<T, false, true>(a, b, l, row);
+    else process_row<T, false, false>(a, b, l, row);
+  }
+}
+
+void one_row(const ProcessLogitsArguments& a, int64_t index) {
+  const int64_t b = index / a.L, l = index % a.L;
+  const size_t room = size_t(a.V) + 4 * W;
+  Row row;
+  row.V = a.V;
+  row.p = a.p + index * a.V;
+  row.fresh = -1;
+  row.status = 0;
+  const bool skipped = a.done && a.done[b] != 0, forced = a.forced && a.forced[index] >= 0;
+  if (skipped || forced) {
+    if (!skipped) row.fresh = a.forced[index];
+    fill_zero(row.p, a.V);
+  } else {
+    row.values = static_cast<float*>(scratch(3 * room * sizeof(float)));
+    row.spare = row.values + room;
+    row.ids = reinterpret_cast<uint32_t*>(row.spare + room);
+    row.top_k = a.top_k ? a.top_k[b] : 0;
+    row.top_p = a.top_p ? a.top_p[b] : 1.0f;
+    row.greedy = a.temperature && !(a.temperature[b] > 0.0f);
+    row.streamed = a.B * a.L * a.V >= kStreamedElements;
+    const uint64_t slot = uint64_t(a.pos ? a.pos[b] : 0) + uint64_t(l);
+    row.generator = Generator::at(a.seed ? a.seed[b] : 0, int64_t(slot), kDraft, a.epoch ? a.epoch[b] : 0);
+    switch (a.dtype) {
+      case Dtype::kFloat32: process_any<float>(a, b, l, row); break;
+      case Dtype::kBfloat16: process_any<Bfloat16>(a, b, l, row); break;
+      case Dtype::kFloat16: process_any<Float16>(a, b, l, row); break;
+      case Dtype::kFloat64: process_any<double>(a, b, l, row); break;
+    }
+  }
+  a.fresh[index] = row.fresh;
+  a.status[index] = row.status;
+}
+
+}  // namespace
+
+void process_logits(const ProcessLogitsArguments& a) {
+  constexpr int64_t kElementsPerTask = 1 << 14;
+  const int64_t rows = a.B * a.L, batch = a.V < kElementsPerTask ? (kElementsPerTask + a.V - 1) / a.V : 1;
+  parallel_for((rows + batch - 1) / batch, a.threads, [&](int64_t task) {
+    for (int64_t i = task * batch; i < rows && i < (task + 1) * batch; ++i) one_row(a, i);
+  });
+}
+
+}  // namespace SJD2_TARGET
+}  // namespace sjd2

@@ -1,0 +1,105 @@
+// Selection without sorting: the k-th largest of a list, and the top-p cut of a list of fixed-point masses. Both bisect on the
+// bits of a float, so they are exact and their cost does not depend on the values' distribution.
+//
+// Lists are float arrays readable, and padded by pad(), up to the next multiple of W.
+#pragma once
+
+#include "sjd2/ordered_key.h"
+#include "simd.h"
+
+namespace sjd2 {
+inline namespace SJD2_TARGET {
+
+SJD2_INLINE void pad(float* values, int64_t n, float with) {
+  for (int i = 0; i < W; ++i) values[n + i] = with;
+}
+
+SJD2_INLINE int64_t count_at_least(const float* values, int64_t n, float bound) {
+  VI count{};
+  for (int64_t i = 0; i < n; i += W) count -= load_vector<VF>(values + i) >= bound;
+  return sum_lanes(count);
+}
+
+SJD2_INLINE float largest(const float* values, int64_t n) {
+  VF top = VF{} - __builtin_inff();
+  for (int64_t i = 0; i < n; i += W) {
+    const VF v = load_vector<VF>(values + i);
+    top = v > top ? v : top;
+  }
+  return largest_lane(top);
+}
+
+// A bound t with {v : v >= t} = {v : v >= the k-th largest}, for 1 <= k <= n; no value is below `lowest`; padded with -inf.
+// Invariant: at least k values are >= low, fewer than k are >= high.
+SJD2_INLINE float kth_largest_bound(const float* values, int64_t n, int64_t k, float lowest) {
+  uint32_t low = ordered_key(lowest), high = ordered_key(largest(values, n)) + 1;
+  while (high - low > 1) {
+    const uint32_t middle = low + (high - low) / 2;
+    const int64_t count = count_at_least(values, n, key_value(middle));
+    if (count == k) return key_value(middle);
+    if (count > k) low = middle;
+    else high = middle;
+  }
+  return key_value(low);
+}
+
+// The exact sum of masses (integers below 2**41 held in float32): doubles, emptied into an integer before they can round.
+template <class WeightAt>
+SJD2_INLINE int64_t sum_masses(int64_t n, WeightAt weight_at) {
+  constexpr int64_t kBlock = 2048 * W;  // a lane holds at most 2048 masses, below 2**52
+  int64_t sum = 0;
+  for (int64_t start = 0; start < n; start += kBlock) {
+    const int64_t end = n - start < kBlock ? n : start + kBlock;
+    VD lanes{};
+    for (int64_t i = start; i < end; i += W) lanes += __builtin_convertvector(weight_at(i), VD);
+    for (int lane = 0; lane < W; ++lane) sum += int64_t(lanes[lane]);
+  }
+  return sum;
+}
+
+SJD2_INLINE int64_t sum_masses(const float* weight, int64_t n) {
+  return sum_masses(n, [&](int64_t i) { return load_vector<VF>(weight + i); });
+}
+
+// What a top-p prefix by (weight descending, id ascending) keeps: every weight above `cut`, and the first `ties` equal to it.
+struct TopP {
+  float cut;
+  int64_t ties;
+};
+
+// weight: n masses padded with 0, of which the sum is at least need >= 1. spare: room for n + W floats.
+// Invariant: the masses >= low sum to at least need, those >= high to less; `above` is the latter sum.
+SJD2_INLINE TopP top_p_cut(const float* weight, int64_t n, int64_t need, float* spare) {
+  uint32_t low = bits_of(1.0f), high = bits_of(0x1p41f);
+  int64_t above = 0;
+  const float* open = weight;  // candidates in [low, high), once compressed into `spare`
+  while (high - low > 1) {
+    const uint32_t middle = low + (high - low) / 2;
+    const float bound = float_of(middle);
+    const int64_t upper = sum_masses(n, [&](int64_t i) {
+      const VF w = load_vector<VF>(open + i);
+      return w >= bound ? w : VF{};
+    });
+    const bool enough = above + upper >= need;
+    if (enough) {
+      low = middle;
+    } else {
+      high = middle;
+      above += upper;
+    }
+    int64_t left = 0;
+    for (int64_t i = 0; i < n; i += W) {
+      const VF w = load_vector<VF>(open + i);
+      const VI keep = enough ? w >= bound : w < bound;
+      left = compress_values(keep, w, spare, left);
+    }
+    pad(spare, left, 0.0f);
+    open = spare;
+    n = left;
+  }
+  const int64_t cut = int64_t(float_of(low));
+  return {float_of(low), (need - above + cut - 1) / cut};
+}
+
+}  // namespace SJD2_TARGET
+}  // namespace sjd2

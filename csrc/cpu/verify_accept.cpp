@@ -1,0 +1,143 @@
+// verify_accept in two passes. First per image: L numbers of p and q decide acceptance, and every token but the replacements.
+// Then per rejected slot that needs one (the first of an image, or all of them under `couple`): one race over its row.
+#include "verify_accept.h"
+
+#include "parallel.h"
+#include "race.h"
+
+namespace sjd2 {
+inline namespace SJD2_TARGET {
+namespace {
+
+constexpr int64_t kPending = -2;  // a token that the second pass draws
+
+struct Verdict {
+  bool accepted;
+  float ratio;
+};
+
+struct Image {
+  const VerifyAcceptArguments& a;
+  int64_t b;
+
+  int64_t at(int64_t j) const { return b * a.L + j; }
+  const float* p_row(int64_t j) const { return a.p + b * a.p_stride_b + j * a.p_stride_l; }
+  const float* q_row(int64_t j) const { return a.q + b * a.q_stride_b + j * a.q_stride_l; }
+  bool forced(int64_t j) const { return a.forced && a.forced[at(j)] >= 0; }
+  bool valid(int64_t j) const {
+    const int64_t d = a.draft[at(j)];
+    return d >= 0 && d < a.V && (!a.verifiable || a.verifiable[at(j)]);
+  }
+  Generator generator(int64_t j, Stream stream) const {
+    const uint64_t slot = uint64_t(a.pos[b]) + uint64_t(j);
+    return Generator::at(a.seed[b], int64_t(slot), stream, a.epoch ? a.epoch[b] : 0);
+  }
+
+  Verdict judge(int64_t j) const {
+    if (forced(j)) return {true, 1.0f};
+    if (!valid(j)) return {false, 0.0f};
+    const int64_t d = a.draft[at(j)];
+    if (a.match) return d == a.fresh[at(j)] ? Verdict{true, 1.0f} : Verdict{false, 0.0f};
+    const float pd = p_row(j)[d], qd = q_row(j)[d];
+    if (!(qd > 0.0f)) return {false, 0.0f};
+    const float u = uniform(generator(j, kAccept).word(0)), ratio = pd / qd;
+    return {pd >= qd || u * qd < pd, ratio > 0.0f ? (ratio < 1.0f ? ratio : 1.0f) : 0.0f};
+  }
+
+  // What a rejected slot holds; kPending if it takes a race.
+  int64_t replacement(int64_t j) const {
+    if (a.match || (a.fresh && !valid(j))) return a.fresh[at(j)];
+    return kPending;
+  }
+
+  void verify() const {
+    int64_t n = 0;
+    bool open = true;
+    for (int64_t j = 0; j < a.L; ++j) {
+      const Verdict verdict = judge(j);
+      const bool first_rejected = open && !verdict.accepted;
+      open = open && verdict.accepted;
+      n += open;
+      const int64_t draft = a.draft[at(j)], unknown = a.fresh ? a.fresh[at(j)] : -1;
+      int64_t token;
+      if (forced(j)) token = a.forced[at(j)];
+      else if (open) token = draft;
+      else if (first_rejected) token = replacement(j);
+      else if (a.redraw == Redraw::kCouple) token = verdict.accepted ? draft : replacement(j);
+      else if (a.redraw == Redraw::kKeep) token = verdict.ratio >= 0.5f ? draft : unknown;
+      else token = unknown;
+      a.tokens[at(j)] = token;
+      a.ratio[at(j)] = verdict.ratio;
+    }
+    a.accept_len[b] = int32_t(n);
+  }
+
+  void skip() const {
+    a.accept_len[b] = 0;
+    for (int64_t j = 0; j < a.L; ++j) {
+      a.tokens[at(j)] = -1;
+      a.ratio[at(j)] = 0.0f;
+    }
+  }
+
+  void draw(int64_t j) const {
+    const float *p = p_row(j), *q = q_row(j);
+    int64_t id = -1;
+    if (valid(j)) id = race_positive(j, [&](int64_t i) { return p[i] - q[i]; }, [&](int64_t i) {
+      return load_vector<VF>(p + i) - load_vector<VF>(q + i);
+    });
+    // nothing was drafted, or rounding left no residual
+    if (id < 0) id = race_positive(j, [&](int64_t i) { return p[i]; }, [&](int64_t i) { return load_vector<VF>(p + i); });
+    a.tokens[at(j)] = id < 0 ? 0 : id;
+  }
+
+  // A stream-2 race among the ids with a positive weight: candidates are gathered block by block, since they are few as a rule.
+  template <class WeightAt, class WeightsAt>
+  int64_t race_positive(int64_t j, WeightAt weight_at, WeightsAt weights_at) const {
+    constexpr int64_t kBlock = 2048;
+    float weight[kBlock + W];
+    uint32_t ids[kBlock + W];
+    const Generator random = generator(j, kResidual);
+    Race race;
+    for (int64_t start = 0; start < a.V; start += kBlock) {
+      const int64_t end = a.V - start < kBlock ? a.V : start + kBlock;
+      int64_t n = 0, i = start;
+      for (; i + W <= end; i += W) {
+        const VF w = weights_at(i);
+        n = compress(w > 0.0f, w, (VU)iota() + uint32_t(i), weight, ids, n);
+      }
+      for (; i < end; ++i) {
+        weight[n] = weight_at(i);
+        ids[n] = uint32_t(i);
+        n += weight[n] > 0.0f;
+      }
+      for (int lane = 0; lane < W; ++lane) {
+        weight[n + lane] = 0.0f;
+        ids[n + lane] = 0;
+      }
+      race_listed(random, weight, ids, n, race);
+    }
+    return race.id;
+  }
+};
+
+}  // namespace
+
+void verify_accept(const VerifyAcceptArguments& a) {
+  constexpr int64_t kSlotsWorthAThread = 4096, kElementsWorthAThread = 1 << 16;
+  parallel_for(a.B, a.B * a.L < kSlotsWorthAThread ? 1 : a.threads, [&](int64_t b) {
+    const Image image{a, b};
+    if (a.done && a.done[b] != 0) image.skip();
+    else image.verify();
+  });
+  int64_t pending = 0;
+  for (int64_t i = 0; i < a.B * a.L; ++i) pending += a.tokens[i] == kPending;
+  if (pending == 0) return;
+  const bool worth = pending > 1 && pending * a.V >= kElementsWorthAThread;
+  parallel_for(a.B * a.L, worth ? a.threads : 1, [&](int64_t i) {
+    if (a.tokens[i] == kPending) Image{a, i / a.L}.draw(i % a.L);
+  });
+}
+
+}  // namespace SJD2_TARGET
+}  // namespace sjd2
