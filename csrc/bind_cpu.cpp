@@ -9,5 +9,6 @@ PYBIND11_MODULE(_cpu, module) {
   module.def("describe", [] { return std::string("instruction set ") + sjd2::target_name(); });
   sjd2::bind_pieces(module);
   sjd2::bind_process_logits(module);
+  sjd2::bind_recycled(module);
   sjd2::bind_verify_accept(module);
 }

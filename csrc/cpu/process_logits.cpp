@@ -121,16 +121,15 @@ float sample_pivot(Row& row, const S& scores) {
 // Scores >= pivot with their ids; false if a score is NaN or +inf.
 template <class S>
 bool collect(Row& row, const S& scores, float pivot, int64_t& n) {
-  VI bad{};
-  VU id = (VU)iota();
-  n = 0;
-  for (int64_t i = 0; i < row.V; i += W) {
-    const VF s = scores.at(i);
-    bad |= ~(s < __builtin_inff());
-    n = compress(s >= pivot, s, id, row.values, row.ids, n);
-    id += uint32_t(W);
-  }
-  return lane_bits(bad) == 0;
+  float* const values = row.values;
+  uint32_t* const ids = row.ids;
+  const VU lanes = (VU)iota();
+  int64_t count = 0;
+  const bool good = for_all_scores(scores, [&](int64_t i, VF s) {
+    count = compress(s >= pivot, s, lanes + uint32_t(i), values, ids, count);
+  });
+  n = count;
+  return good;
 }
 
 template <class S>
@@ -158,27 +157,25 @@ void top_k_row(Row& row, const S& scores) {
 
 template <class S>
 void full_row(Row& row, const S& scores) {
-  VI bad{};
+  float* const values = row.values;
   VF tops = VF{} - __builtin_inff();
-  for (int64_t i = 0; i < row.V; i += W) {
-    const VF s = scores.at(i);
-    bad |= ~(s < __builtin_inff());
+  const bool good = for_all_scores(scores, [&](int64_t i, VF s) {
     tops = s > tops ? s : tops;
-    store_vector(row.values + i, s);
-  }
+    store_vector(values + i, s);
+  });
   const float top = largest_lane(tops);
-  if (lane_bits(bad) || top == -__builtin_inff()) return finish_certain(row, scores, true);
+  if (!good || top == -__builtin_inff()) return finish_certain(row, scores, true);
   if (row.top_p < 1.0f) {
     for (int64_t i = 0; i < row.V; ++i) row.ids[i] = uint32_t(i);
     return finish_listed(row, row.V);
   }
   const int64_t total = sum_masses(row.V, [&](int64_t i) {
-    const VF w = mass(load_vector<VF>(row.values + i), VF{} + top);
-    store_vector(row.values + i, w);
+    const VF w = mass(load_vector<VF>(values + i), VF{} + top);
+    store_vector(values + i, w);
     return w;
   });
-  row.fresh = race_all(row.generator, row.V, [&](int64_t i) { return load_vector<VF>(row.values + i); }).id;
-  write_divided(row.p, row.V, row.values, float(total), row.streamed);
+  row.fresh = race_all(row.generator, row.V, [&](int64_t i) { return load_vector<VF>(values + i); }).id;
+  write_divided(row.p, row.V, values, float(total), row.streamed);
 }
 
 template <class T, bool kGuided, bool kTempered>

@@ -1,5 +1,5 @@
-// The guided, tempered score of each id: d = c - u; s = u + g d; s = s / T; s + 0, one float32 rounding each, -inf where
-// either logit is -inf. W scores at a time, straight from the logits.
+// The guided, tempered score of each id: d = c - u; s = u + g d; s = s / T, one float32 rounding each, -inf where either logit
+// is -inf. (The contract's s + 0 is left out: -0 and +0 compare equal and weigh the same in all that follows.) W scores at a time, straight from the logits.
 #pragma once
 
 #include "simd.h"
@@ -29,15 +29,55 @@ struct Scores {
     VF s = c;
     if (kGuided) {
       const VF u = load_row(uncond, i);
-      const VF d = c - u;
-      const VF scaled = d * guidance;
-      s = u + scaled;
+      s = guide(c, u);
       s = (c == kMasked) | (u == kMasked) ? VF{} + kMasked : s;
     }
-    if (kTempered) s = s / temperature;
-    return s + 0.0f;
+    return kTempered ? s / temperature : s;
+  }
+
+  // The same for i + W <= V, without the constraint: right where the result is finite, since a masked id never gives a finite one.
+  SJD2_INLINE VF unconstrained(int64_t i) const {
+    const VF c = load_floats(cond + i);
+    const VF s = kGuided ? guide(c, load_floats(uncond + i)) : c;
+    return kTempered ? s / temperature : s;
+  }
+
+  SJD2_INLINE VF guide(VF c, VF u) const {
+    const VF d = c - u;
+    const VF scaled = d * guidance;
+    return u + scaled;
   }
 };
+
+SJD2_INLINE VI finite(VF s) { return (VF)((VI)s & 0x7FFFFFFF) < __builtin_inff(); }
+
+// Calls take(i, scores of i..i+W-1) for the whole row (lanes past V are -inf); false if a score is NaN or +inf.
+// Four vectors at a time: when all of them are finite, as nearly always, nothing else needs a look.
+template <class S, class Take>
+SJD2_INLINE bool for_all_scores(const S& scores, Take take) {
+  constexpr int kParts = 4;
+  VI bad{};
+  for (int64_t i = 0; i < scores.V; i += kParts * W) {
+    if (i + kParts * W <= scores.V) {
+      VF s[kParts];
+      VI good = ~VI{};
+      for (int part = 0; part < kParts; ++part) {
+        s[part] = scores.unconstrained(i + part * W);
+        good &= finite(s[part]);
+      }
+      if (lane_bits(good) == kAllLanes) {
+        for (int part = 0; part < kParts; ++part) take(i + part * W, s[part]);
+        continue;
+      }
+    }
+    for (int part = 0; part < kParts && i + part * W < scores.V; ++part) {
+      const VF s = scores.at(i + part * W);
+      bad |= ~(s < __builtin_inff());
+      take(i + part * W, s);
+    }
+  }
+  return lane_bits(bad) == 0;
+}
 
 }  // namespace SJD2_TARGET
 }  // namespace sjd2

@@ -43,18 +43,38 @@ SJD2_INLINE float kth_largest_bound(const float* values, int64_t n, int64_t k, f
   return key_value(low);
 }
 
-// The exact sum of masses (integers below 2**41 held in float32): doubles, emptied into an integer before they can round.
+// An exact sum of masses (integers below 2**41 held in float32): doubles, emptied into an integer before they can round.
+struct MassSum {
+  static constexpr int kCapacity = 2048;  // additions; a lane then holds below 2**52
+  VHalfD low{}, high{};
+  int64_t whole = 0;
+  int room = kCapacity;
+
+  SJD2_INLINE void add(VF w) {
+    if (room-- == 0) empty();
+    VHalfF half[2];
+    memcpy(half, &w, sizeof w);
+    low += __builtin_convertvector(half[0], VHalfD);
+    high += __builtin_convertvector(half[1], VHalfD);
+  }
+
+  SJD2_INLINE void empty() {
+    for (int lane = 0; lane < W / 2; ++lane) whole += int64_t(low[lane]) + int64_t(high[lane]);
+    low = high = VHalfD{};
+    room = kCapacity - 1;
+  }
+
+  SJD2_INLINE int64_t total() {
+    empty();
+    return whole;
+  }
+};
+
 template <class WeightAt>
 SJD2_INLINE int64_t sum_masses(int64_t n, WeightAt weight_at) {
-  constexpr int64_t kBlock = 2048 * W;  // a lane holds at most 2048 masses, below 2**52
-  int64_t sum = 0;
-  for (int64_t start = 0; start < n; start += kBlock) {
-    const int64_t end = n - start < kBlock ? n : start + kBlock;
-    VD lanes{};
-    for (int64_t i = start; i < end; i += W) lanes += __builtin_convertvector(weight_at(i), VD);
-    for (int lane = 0; lane < W; ++lane) sum += int64_t(lanes[lane]);
-  }
-  return sum;
+  MassSum sum;
+  for (int64_t i = 0; i < n; i += W) sum.add(weight_at(i));
+  return sum.total();
 }
 
 SJD2_INLINE int64_t sum_masses(const float* weight, int64_t n) {

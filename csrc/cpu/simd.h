@@ -26,6 +26,8 @@ typedef int32_t VI __attribute__((vector_size(4 * W)));
 typedef uint32_t VU __attribute__((vector_size(4 * W)));
 typedef uint64_t VL __attribute__((vector_size(4 * W)));  // W / 2 lanes of 64 bits
 typedef double VD __attribute__((vector_size(8 * W)));
+typedef double VHalfD __attribute__((vector_size(4 * W)));  // the doubles of half a VF; a full VD does not fit a register
+typedef float VHalfF __attribute__((vector_size(2 * W)));
 typedef uint16_t VH __attribute__((vector_size(2 * W)));
 
 // What exp2_poly and mass need of a vector; declared before their templates, which find overloads by plain lookup.
@@ -76,6 +78,8 @@ SJD2_INLINE VI iota() {
   for (int i = 0; i < W; ++i) v[i] = i;
   return v;
 }
+
+constexpr uint32_t kAllLanes = (1u << W) - 1;
 
 // One bit per lane of a comparison's result.
 SJD2_INLINE uint32_t lane_bits(VI mask) {

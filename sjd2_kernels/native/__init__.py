@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 from functools import cache
 from types import ModuleType
 
@@ -47,3 +48,11 @@ def rows_last(tensor: Tensor) -> Tensor:
 def dense(tensor: Tensor | None) -> Tensor | None:
     """A contiguous version of a small argument."""
     return None if tensor is None else tensor.contiguous()
+
+
+def empty(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    """An uninitialised contiguous tensor; a big one reuses the memory of an earlier one instead of faulting in new pages."""
+    size = math.prod(shape) * dtype.itemsize
+    if size < module().RECYCLE_FROM:
+        return torch.empty(shape, dtype=dtype)
+    return torch.frombuffer(module().Recycled(size), dtype=dtype).view(shape)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from . import DTYPE_CODES, address, dense, module, rows_last
+from . import DTYPE_CODES, address, dense, empty, module, rows_last
 
 
 def process_logits(
@@ -23,7 +23,7 @@ def process_logits(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """See docs/operators.md, section process_logits."""
     B, L, V = cond.shape
-    p = torch.empty(B, L, V, dtype=torch.float32)
+    p = empty((B, L, V), torch.float32)
     fresh = torch.empty(B, L, dtype=torch.int64)
     status = torch.empty(B, L, dtype=torch.int32)
     cond = rows_last(cond)
