@@ -1,0 +1,1 @@
+"""Benchmarks: each operator beside its peers in the same run, the error check first."""
