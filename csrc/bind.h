@@ -13,5 +13,6 @@ T* pointer(std::uintptr_t address) {
 }
 
 void bind_pieces(pybind11::module_& module);
+void bind_window_attention(pybind11::module_& module);
 
 }  // namespace sjd2

@@ -8,4 +8,5 @@ PYBIND11_MODULE(_cpu, module) {
   module.doc() = "Native CPU kernels of sjd2_kernels; use the operators, not these.";
   module.def("describe", [] { return std::string("instruction set ") + sjd2::target_name(); });
   sjd2::bind_pieces(module);
+  sjd2::bind_window_attention(module);
 }
