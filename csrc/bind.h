@@ -16,5 +16,6 @@ void bind_pieces(pybind11::module_& module);
 void bind_process_logits(pybind11::module_& module);
 void bind_recycled(pybind11::module_& module);
 void bind_verify_accept(pybind11::module_& module);
+void bind_window_attention(pybind11::module_& module);
 
 }  // namespace sjd2

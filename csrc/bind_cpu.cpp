@@ -11,4 +11,5 @@ PYBIND11_MODULE(_cpu, module) {
   sjd2::bind_process_logits(module);
   sjd2::bind_recycled(module);
   sjd2::bind_verify_accept(module);
+  sjd2::bind_window_attention(module);
 }
