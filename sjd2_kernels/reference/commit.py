@@ -43,7 +43,7 @@ def commit(
         return per_image.repeat(G)
 
     good = kv_len.to(torch.int64) + (A - q_start) + of_row(leading)  # [R] leading keys that are right
-    wanted = pos + (accept_len + 1).clamp(max=L)
+    wanted = pos + (accept_len.to(torch.int64) + 1).clamp(max=L)
     room = (good + A - prompt_len).view(G, B)
     c = torch.maximum(pos, torch.cat([room, wanted[None], limit[None]]).amin(0))
     new_kv_len = torch.minimum(good, prompt_len + of_row(c) - 1)
