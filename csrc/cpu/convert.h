@@ -24,7 +24,7 @@ inline void store_run(const Compute<T>* from, int64_t count, T* to) {
 #ifdef __F16C__
 template <>
 inline void store_run<Float16>(const float* from, int64_t count, Float16* to) {
-  int64_t i = 0;  // the compiler does not vectorise the scalar conversion
+  int64_t i = 0;  // by hand: the compiler converts one at a time
   for (; i + 8 <= count; i += 8) store_vector(to + i, _mm256_cvtps_ph(_mm256_loadu_ps(from + i), _MM_FROUND_TO_NEAREST_INT));
   for (; i < count; ++i) to[i] = store<Float16>(from[i]);
 }

@@ -130,7 +130,15 @@ void one_block(const NearestTokenArguments& a, int64_t block, int64_t count) {
     if (a.C == 0) memset(scores, 0, sizeof scores);
     for (int64_t k = 0; k < a.C; k += kDepth) {
       const int64_t depth = a.C - k < kDepth ? a.C - k : kDepth;
-      for (int64_t v = 0; v < height; ++v) load_run(table + v * a.table_stride + k, depth, rows + v * kDepth);
+      for (int64_t v = 0; v < height; ++v) {
+        const T* row = table + v * a.table_stride + k;
+        // the next run of this row: short runs at long strides are invisible to the hardware's prefetcher
+        if (k + kDepth < a.C) {
+          for (int64_t byte = 0; byte < kDepth * int64_t(sizeof(T)); byte += 64)
+            __builtin_prefetch(reinterpret_cast<const char*>(row + kDepth) + byte, 0, 2);
+        }
+        load_run(row, depth, rows + v * kDepth);
+      }
       for (int64_t slot = group; slot < end; slot += P) {
         const Real* panel = static_cast<const Real*>(a.panels) + slot * a.C + k * P;
         Real* out = scores + (slot - group) * kNearestBlock;
