@@ -12,6 +12,10 @@ T* pointer(std::uintptr_t address) {
   return reinterpret_cast<T*>(address);
 }
 
+void bind_commit(pybind11::module_& module);
+void bind_nearest_token(pybind11::module_& module);
+void bind_noise_embed(pybind11::module_& module);
+void bind_noise_mix(pybind11::module_& module);
 void bind_pieces(pybind11::module_& module);
 void bind_process_logits(pybind11::module_& module);
 void bind_recycled(pybind11::module_& module);

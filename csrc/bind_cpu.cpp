@@ -7,6 +7,10 @@
 PYBIND11_MODULE(_cpu, module) {
   module.doc() = "Native CPU kernels of sjd2_kernels; use the operators, not these.";
   module.def("describe", [] { return std::string("instruction set ") + sjd2::target_name(); });
+  sjd2::bind_commit(module);
+  sjd2::bind_nearest_token(module);
+  sjd2::bind_noise_embed(module);
+  sjd2::bind_noise_mix(module);
   sjd2::bind_pieces(module);
   sjd2::bind_process_logits(module);
   sjd2::bind_recycled(module);

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import backends, validation
+from . import autograd, backends, validation
 
 Number = float | int
 
@@ -21,7 +21,8 @@ def _call(operator: str, device: torch.device, backend: str | None, *args: Any, 
     if backend is None:
         return getattr(torch.ops.sjd2, operator)(*args, **kwargs)
     validation.CHECKS[operator](*args, **kwargs)
-    return backends.select(operator, device.type, backend)(*args, **kwargs)
+    implementation = backends.select(operator, device.type, backend)
+    return autograd.differentiable(operator, implementation)(*args, **kwargs)
 
 
 def _spread(value: Tensor | Number, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:

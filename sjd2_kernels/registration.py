@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from . import backends, schemas, validation
+from . import autograd, backends, schemas, validation
 
 _library = torch.library.Library(schemas.NAMESPACE, "DEF")
 
@@ -27,3 +27,5 @@ for _operator, _schema in schemas.SCHEMAS.items():
     _library.impl(_operator, _implementation(_operator, "cpu"), "CPU")
     _library.impl(_operator, _implementation(_operator, "cuda"), "CUDA")
     torch.library.register_fake(f"{schemas.NAMESPACE}::{_operator}", schemas.fake(_operator), lib=_library)
+
+autograd.register(_library)

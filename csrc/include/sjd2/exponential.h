@@ -21,13 +21,8 @@ SJD2_INLINE float uniform(uint32_t word) {
   return uniform_of_halves(float(int32_t(word >> 16)), float(int32_t(word & 0xFFFFu)));
 }
 
-// E = -log1p(-u) for u in (0, 1); worst relative error 2 units of 2**-24; E >= u always.
-SJD2_INLINE float exponential(float u) {
-  const float y = 1.0f - u;
-  const float rest = (1.0f - y) - u;  // what rounding 1 - u lost, exactly
-  const int32_t bits = int32_t(bits_of(y));
-  const int32_t k = (bits - 0x3F3504F3) >> 23;  // y = m * 2**k, m in [sqrt(1/2), sqrt(2))
-  const float f = float_of(uint32_t(bits) - (uint32_t(k) << 23)) - 1.0f;
+// (log(1 + f) - f + f*f/2) / f**3 on [sqrt(1/2) - 1, sqrt(2) - 1], own minimax fit.
+SJD2_INLINE float log_series(float f) {
   float r = -0.07634482f;
   r = r * f + 0.1276157f;
   r = r * f + -0.13160186f;
@@ -36,8 +31,18 @@ SJD2_INLINE float exponential(float u) {
   r = r * f + 0.20001227f;
   r = r * f + -0.2500082f;
   r = r * f + 0.3333333f;
+  return r;
+}
+
+// E = -log1p(-u) for u in (0, 1); worst relative error 2 units of 2**-24; E >= u always.
+SJD2_INLINE float exponential(float u) {
+  const float y = 1.0f - u;
+  const float rest = (1.0f - y) - u;  // what rounding 1 - u lost, exactly
+  const int32_t bits = int32_t(bits_of(y));
+  const int32_t k = (bits - 0x3F3504F3) >> 23;  // y = m * 2**k, m in [sqrt(1/2), sqrt(2))
+  const float f = float_of(uint32_t(bits) - (uint32_t(k) << 23)) - 1.0f;
   const float f2 = f * f;
-  float tail = r * (f2 * f);
+  float tail = log_series(f) * (f2 * f);
   tail = tail + float(k) * -2.12194440e-4f;
   tail = tail - 0.5f * f2;
   tail = tail + rest;
