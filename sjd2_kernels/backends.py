@@ -1,7 +1,8 @@
 """Which implementation runs: what is live on this machine, what was asked for, and why something is missing.
 
-Choice, in this order: the ``backend`` argument of the Python function, the environment variable ``SJD2_BACKEND``, the best
-live backend of the tensors' device. A backend that is asked for by name and cannot serve is an error, never a fallback.
+Choice, in this order: the ``backend`` argument of the Python function, the environment variable ``SJD2_BACKEND``, the
+best live backend of the tensors' device. A backend that is asked for by name and cannot serve is an error, never a
+fallback.
 """
 
 from __future__ import annotations
@@ -50,7 +51,9 @@ def select(operator: str, device: str, backend: str | None = None) -> Callable[.
         if asked not in BACKENDS:
             raise ValueError(f"{operator}: backend must be one of {', '.join(BACKENDS)}, got {asked!r}")
         if asked not in served:
-            raise ValueError(f"{operator}: backend {asked!r} does not serve {device} tensors, use {' or '.join(served)}")
+            raise ValueError(
+                f"{operator}: backend {asked!r} does not serve {device} tensors, use {' or '.join(served)}"
+            )
         reason = why_not(asked)
         if reason:
             raise RuntimeError(f"{operator}: backend {asked!r} is not available: {reason}")
@@ -62,7 +65,7 @@ def select(operator: str, device: str, backend: str | None = None) -> Callable[.
 
 
 def show_config() -> str:
-    """Print, and return, what is installed, which backends are live, why others are not, and what each operator uses."""
+    """Print, and return, what is installed, which backends are live and why others are not, and what operators use."""
     import torch
 
     from . import __version__

@@ -163,7 +163,7 @@ def window_attention(
     check("level", level, (R, M), torch.int32)
     if done is not None:
         check("done", done, ("B",), torch.int32, why="(one flag per image)")
-        if done.shape[0] < 1 and R or done.shape[0] and R % done.shape[0]:
+        if (done.shape[0] < 1 and R) or (done.shape[0] and R % done.shape[0]):
             check.fail(f"done must have a length that divides the {R} rows of q, got {done.shape[0]}")
     if shadow < 0 or refeed < 0 or (shadow and refeed + 2 * shadow > M):
         check.fail(
