@@ -61,8 +61,7 @@ def words(seed: Tensor, position: Tensor, stream: int, epoch: Tensor | int, coun
     group = torch.arange((count + 3) // 4, device=seed.device)
     counter = (group & _MASK, position & _MASK, torch.full_like(seed, stream), epoch & _MASK)
     out = philox(counter, (seed & _MASK, (seed >> 32) & _MASK))
-    shape = torch.broadcast_shapes(*(w.shape for w in out))
-    return torch.stack([w.expand(shape) for w in out], -1).flatten(-2)[..., :count]
+    return torch.stack(torch.broadcast_tensors(*out), -1).flatten(-2)[..., :count]
 
 
 def uniform(word: Tensor) -> Tensor:
