@@ -8,6 +8,7 @@ fallback.
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 from collections.abc import Callable
 from functools import cache
@@ -59,9 +60,17 @@ def select(operator: str, device: str, backend: str | None = None) -> Callable[.
             raise RuntimeError(f"{operator}: backend {asked!r} is not available: {reason}")
         return implementation(operator, asked)
     for name in served:
-        if why_not(name) is None:
+        reason = why_not(name)
+        if reason is None:
             return implementation(operator, name)
+        _log_missing(name, reason)
     raise RuntimeError(f"{operator}: no backend serves {device} tensors")
+
+
+@cache
+def _log_missing(backend: str, reason: str) -> None:
+    """Say once that a faster backend was passed over; the results are the same, the time is not."""
+    logging.getLogger(__package__).warning("backend %r is not available, a slower one runs: %s", backend, reason)
 
 
 def show_config() -> str:
@@ -73,7 +82,8 @@ def show_config() -> str:
     lines = [f"sjd2-kernels {__version__}, torch {torch.__version__}, {torch.get_num_threads()} threads"]
     for name in BACKENDS:
         reason = why_not(name)
-        lines.append(f"  {name:<10} {'live' if reason is None else 'not live: ' + reason}{_detail(name, reason)}")
+        state = f"live{_detail(name)}" if reason is None else "not live: " + reason.replace("\n", "\n" + " " * 13)
+        lines.append(f"  {name:<10} {state}")
     asked = os.environ.get("SJD2_BACKEND")
     lines.append(f"  SJD2_BACKEND {asked or 'not set (the best live backend is used)'}")
     for device, names in PREFERENCE.items():
@@ -84,8 +94,8 @@ def show_config() -> str:
     return text
 
 
-def _detail(name: str, reason: str | None) -> str:
-    if name != "native" or reason is not None:
+def _detail(name: str) -> str:
+    if name != "native":
         return ""
     from . import native
 
