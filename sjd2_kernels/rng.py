@@ -75,7 +75,8 @@ def race(weight: Tensor, word: Tensor) -> Tensor:
     A draw from weight / sum(weight); in law and in coupling the same as Gumbel-max. Candidates have weight > 0 [..., V]
     float32; where there is none the result is 0.
     """
-    time = (exponential(uniform(word)) / weight).clamp(max=torch.finfo(torch.float32).max)  # finite for denormal weights
+    # finite for denormal weights, which race on
+    time = (exponential(uniform(word)) / weight).clamp(max=torch.finfo(torch.float32).max)
     time = torch.where(weight > 0, time, torch.inf)
     return time.argmin(-1)
 

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from sjd2_kernels import native
+
 SENTINEL = -7777777777
 
 
@@ -29,6 +31,13 @@ def test_empty_integers_hold_the_sentinel() -> None:
     assert torch.empty(3, dtype=torch.int32).tolist() == [-(2**31)] * 3
     assert torch.empty(3, dtype=torch.uint8).tolist() == [0] * 3
     assert torch.empty(3, dtype=torch.bool).tolist() == [True] * 3
+
+
+def test_recycled_memory_is_poisoned() -> None:
+    shape = (2**20,)
+    assert 4 * shape[0] >= native.module().RECYCLE_FROM
+    assert bool(native.empty(shape, torch.float32).isnan().all())
+    assert torch.frombuffer(bytearray(b"ab"), dtype=torch.uint8).tolist() == [97, 98]
 
 
 def test_poison_keeps_compile_and_meta_tensors_alone() -> None:

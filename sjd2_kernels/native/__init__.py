@@ -62,7 +62,7 @@ def dense(tensor: Tensor | None) -> Tensor | None:
 
 
 def empty(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-    """An uninitialised contiguous tensor; a big one reuses the memory of an earlier one instead of faulting in new pages."""
+    """An uninitialised contiguous tensor; a big one reuses the memory of an earlier one, which saves page faults."""
     size = math.prod(shape) * dtype.itemsize
     if size < module().RECYCLE_FROM:
         return torch.empty(shape, dtype=dtype)
