@@ -1,7 +1,7 @@
 """Kernels for parallel decoding of autoregressive image models (SJD2), as torch operators.
 
-Importing this package registers ``torch.ops.sjd2.*``. The functions here are the same operators with defaults and numbers
-broadcast to tensors; docs/operators.md is their contract.
+Importing this package registers ``torch.ops.sjd2.*``. The functions here are the same operators with defaults and
+numbers broadcast to tensors; docs/operators.md is their contract.
 """
 
 __version__ = "0.1.0"

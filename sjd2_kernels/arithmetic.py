@@ -1,7 +1,8 @@
 """The written-out arithmetic that makes samplers identical on every backend (rung L3), in PyTorch.
 
-Everything here has a twin of the same name in csrc/include/sjd2/ with the same operations in the same order: each line is
-one float32 rounding, multiplies and adds are never fused, and no library function with an unspecified last bit is called.
+Everything here has a twin of the same name in csrc/include/sjd2/ with the same operations in the same order: each line
+is one float32 rounding, multiplies and adds are never fused, and no library function with an unspecified last bit is
+called.
 """
 
 from __future__ import annotations
@@ -94,5 +95,3 @@ def mass(scores: Tensor, top: Tensor) -> Tensor:
 def threshold(top_p: Tensor, total: Tensor) -> Tensor:
     """ceil(float64(top_p) * float64(total)) as int64: the mass that a top-p prefix must reach."""
     return torch.ceil(top_p.to(torch.float64) * total.to(torch.float64)).to(torch.int64)
-
-

@@ -1,12 +1,14 @@
 """Which implementation runs: what is live on this machine, what was asked for, and why something is missing.
 
-Choice, in this order: the ``backend`` argument of the Python function, the environment variable ``SJD2_BACKEND``, the best
-live backend of the tensors' device. A backend that is asked for by name and cannot serve is an error, never a fallback.
+Choice, in this order: the ``backend`` argument of the Python function, the environment variable ``SJD2_BACKEND``, the
+best live backend of the tensors' device. A backend that is asked for by name and cannot serve is an error, never a
+fallback.
 """
 
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 from collections.abc import Callable
 from functools import cache
@@ -50,19 +52,29 @@ def select(operator: str, device: str, backend: str | None = None) -> Callable[.
         if asked not in BACKENDS:
             raise ValueError(f"{operator}: backend must be one of {', '.join(BACKENDS)}, got {asked!r}")
         if asked not in served:
-            raise ValueError(f"{operator}: backend {asked!r} does not serve {device} tensors, use {' or '.join(served)}")
+            raise ValueError(
+                f"{operator}: backend {asked!r} does not serve {device} tensors, use {' or '.join(served)}"
+            )
         reason = why_not(asked)
         if reason:
             raise RuntimeError(f"{operator}: backend {asked!r} is not available: {reason}")
         return implementation(operator, asked)
     for name in served:
-        if why_not(name) is None:
+        reason = why_not(name)
+        if reason is None:
             return implementation(operator, name)
+        _log_missing(name, reason)
     raise RuntimeError(f"{operator}: no backend serves {device} tensors")
 
 
+@cache
+def _log_missing(backend: str, reason: str) -> None:
+    """Say once that a faster backend was passed over; the results are the same, the time is not."""
+    logging.getLogger(__package__).warning("backend %r is not available, a slower one runs: %s", backend, reason)
+
+
 def show_config() -> str:
-    """Print, and return, what is installed, which backends are live, why others are not, and what each operator uses."""
+    """Print, and return, what is installed, which backends are live and why others are not, and what operators use."""
     import torch
 
     from . import __version__
@@ -70,7 +82,8 @@ def show_config() -> str:
     lines = [f"sjd2-kernels {__version__}, torch {torch.__version__}, {torch.get_num_threads()} threads"]
     for name in BACKENDS:
         reason = why_not(name)
-        lines.append(f"  {name:<10} {'live' if reason is None else 'not live: ' + reason}{_detail(name, reason)}")
+        state = f"live{_detail(name)}" if reason is None else "not live: " + reason.replace("\n", "\n" + " " * 13)
+        lines.append(f"  {name:<10} {state}")
     asked = os.environ.get("SJD2_BACKEND")
     lines.append(f"  SJD2_BACKEND {asked or 'not set (the best live backend is used)'}")
     for device, names in PREFERENCE.items():
@@ -81,8 +94,8 @@ def show_config() -> str:
     return text
 
 
-def _detail(name: str, reason: str | None) -> str:
-    if name != "native" or reason is not None:
+def _detail(name: str) -> str:
+    if name != "native":
         return ""
     from . import native
 

@@ -65,10 +65,11 @@ def process_logits(
         done: [B] int32, images to skip.
         backend: None, "native" or "reference".
 
-    Returns: p [B, L, V] float32; fresh [B, L] int64, a draw of p per slot; status [B, L] int32 (1 NaN, 2 +inf, 4 no id left).
+    Returns: p [B, L, V] float32; fresh [B, L] int64, a draw of p per slot; status [B, L] int32 (1 NaN, 2 +inf, 4 no id
+    left).
 
-    Raises: ValueError, TypeError on wrong shapes, dtypes, devices; ValueError for a negative temperature, a NaN number, or a
-    guidance other than 1 without uncond.
+    Raises: ValueError, TypeError on wrong shapes, dtypes, devices; ValueError for a negative temperature, a NaN number,
+    or a guidance other than 1 without uncond.
 
     Determinism: L3. Source: the processors of SJD2 section 2 (3. Distributions), draw as an exponential race.
 
@@ -268,7 +269,8 @@ def noise_mix(
         done: [B] int32, images to skip.
         backend: None, "native" or "reference".
 
-    Returns: state [B, L, C]; level [B, L] int32; draft [B, L] int64 (-1 for a noisy slot); rows [B, L, C] of the table's dtype.
+    Returns: state [B, L, C]; level [B, L] int32; draft [B, L] int64 (-1 for a noisy slot); rows [B, L, C] of the
+    table's dtype.
 
     Raises: ValueError, TypeError on wrong shapes, dtypes or devices.
 
@@ -333,7 +335,7 @@ def window_attention(
     refeed: int = 1,
     backend: str | None = None,
 ) -> Tensor:
-    """Append the rows' keys and values to the cache, attend to prefix, causal window and one timestep key per noisy row.
+    """Append the rows' keys and values to the cache; attend to prefix, causal window, one timestep key per noisy row.
 
     Args:
         q: [R, M, H, D] float32, bfloat16, float16 or float64; k, v: [R, M, Hkv, D].
@@ -360,7 +362,9 @@ def window_attention(
     )  # fmt: skip
 
 
-def cosine_table(embeddings: Tensor, mean: Tensor, std: Tensor, dtype: torch.dtype | None = None) -> tuple[Tensor, Tensor]:
+def cosine_table(
+    embeddings: Tensor, mean: Tensor, std: Tensor, dtype: torch.dtype | None = None
+) -> tuple[Tensor, Tensor]:
     """The table and bias with which `nearest_token` finds the nearest token by cosine similarity in normalised space.
 
     Args:
@@ -377,5 +381,7 @@ def cosine_table(embeddings: Tensor, mean: Tensor, std: Tensor, dtype: torch.dty
     """
     wide = torch.float64
     e = (embeddings.to(wide) - mean.to(wide)) / std.to(wide)
-    table = (e / e.norm(dim=-1, keepdim=True).clamp_min(torch.finfo(wide).tiny) / std.to(wide)).to(dtype or embeddings.dtype)
+    table = (e / e.norm(dim=-1, keepdim=True).clamp_min(torch.finfo(wide).tiny) / std.to(wide)).to(
+        dtype or embeddings.dtype
+    )
     return table, -(table.to(wide) @ mean.to(wide)).to(torch.float32)

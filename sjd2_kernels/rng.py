@@ -61,8 +61,7 @@ def words(seed: Tensor, position: Tensor, stream: int, epoch: Tensor | int, coun
     group = torch.arange((count + 3) // 4, device=seed.device)
     counter = (group & _MASK, position & _MASK, torch.full_like(seed, stream), epoch & _MASK)
     out = philox(counter, (seed & _MASK, (seed >> 32) & _MASK))
-    shape = torch.broadcast_shapes(*(w.shape for w in out))
-    return torch.stack([w.expand(shape) for w in out], -1).flatten(-2)[..., :count]
+    return torch.stack(torch.broadcast_tensors(*out), -1).flatten(-2)[..., :count]
 
 
 def uniform(word: Tensor) -> Tensor:
@@ -76,7 +75,8 @@ def race(weight: Tensor, word: Tensor) -> Tensor:
     A draw from weight / sum(weight); in law and in coupling the same as Gumbel-max. Candidates have weight > 0 [..., V]
     float32; where there is none the result is 0.
     """
-    time = (exponential(uniform(word)) / weight).clamp(max=torch.finfo(torch.float32).max)  # finite for denormal weights
+    # finite for denormal weights, which race on
+    time = (exponential(uniform(word)) / weight).clamp(max=torch.finfo(torch.float32).max)
     time = torch.where(weight > 0, time, torch.inf)
     return time.argmin(-1)
 

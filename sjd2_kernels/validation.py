@@ -80,6 +80,7 @@ def noise_embed(
     table: Tensor, token: Tensor, mean: Tensor, std: Tensor, t: Tensor, seed: Tensor, pos: Tensor,
     done: Tensor | None = None,
 ) -> None:  # fmt: skip
+    """Check the arguments of `noise_embed`."""
     check = _start("noise_embed", "table", table, ("V", "C"), *REAL)
     C = table.shape[1]
     check("mean", mean, (C,), torch.float32)
@@ -98,6 +99,7 @@ def noise_mix(
     mean: Tensor, std: Tensor, seed: Tensor, pos: Tensor, forced: Tensor | None = None,
     n_tokens: Tensor | None = None, accept_len: Tensor | None = None, done: Tensor | None = None,
 ) -> None:  # fmt: skip
+    """Check the arguments of `noise_mix`."""
     check = _start("noise_mix", "state", state, ("B", "L", "C"), torch.float32, torch.float64)
     B, L, C = state.shape
     check("level", level, (B, L), torch.int32)
@@ -126,6 +128,7 @@ def noise_mix(
 def nearest_token(
     state: Tensor, table: Tensor, bias: Tensor, draft: Tensor | None = None, done: Tensor | None = None
 ) -> None:
+    """Check the arguments of `nearest_token`."""
     check = _start("nearest_token", "state", state, ("B", "L", "C"), torch.float32, torch.float64)
     B, L, C = state.shape
     check("table", table, ("V", C), *REAL)
@@ -142,6 +145,7 @@ def window_attention(
     time_k: Tensor | None = None, time_v: Tensor | None = None, level: Tensor | None = None,
     done: Tensor | None = None, *, shadow: int = 0, refeed: int = 1,
 ) -> None:  # fmt: skip
+    """Check the arguments of `window_attention`."""
     check = _start("window_attention", "q", q, ("R", "M", "H", "D"), *REAL)
     R, M, H, D = q.shape
     check("k", k, (R, M, "Hkv", D), q.dtype)
@@ -163,7 +167,7 @@ def window_attention(
     check("level", level, (R, M), torch.int32)
     if done is not None:
         check("done", done, ("B",), torch.int32, why="(one flag per image)")
-        if done.shape[0] < 1 and R or done.shape[0] and R % done.shape[0]:
+        if (done.shape[0] < 1 and R) or (done.shape[0] and R % done.shape[0]):
             check.fail(f"done must have a length that divides the {R} rows of q, got {done.shape[0]}")
     if shadow < 0 or refeed < 0 or (shadow and refeed + 2 * shadow > M):
         check.fail(
@@ -177,6 +181,7 @@ def process_logits(
     top_k: Tensor | None = None, top_p: Tensor | None = None, seed: Tensor | None = None, pos: Tensor | None = None,
     epoch: Tensor | None = None, forced: Tensor | None = None, done: Tensor | None = None,
 ) -> None:  # fmt: skip
+    """Check the arguments of `process_logits`."""
     check = _start("process_logits", "cond", cond, ("B", "L", "V"), *REAL)
     B, L, V = cond.shape
     if V < 1:
@@ -197,6 +202,7 @@ def verify_accept(
     epoch: Tensor | None = None, verifiable: Tensor | None = None, forced: Tensor | None = None,
     done: Tensor | None = None, *, accept: str = "ratio", redraw: str = "fresh",
 ) -> None:  # fmt: skip
+    """Check the arguments of `verify_accept`."""
     check = _start("verify_accept", "p", p, ("B", "L", "V"), torch.float32)
     B, L, V = p.shape
     if V < 1:
@@ -224,6 +230,7 @@ def commit(
     out: Tensor, pos: Tensor, kv_len: Tensor, q_start: Tensor, refeed: Tensor, epoch: Tensor, done: Tensor,
     level: Tensor | None = None,
 ) -> None:  # fmt: skip
+    """Check the arguments of `commit`."""
     check = _start("commit", "tokens", tokens, ("B", "L"), torch.int64)
     B, L = tokens.shape
     check("draft", draft, (B, L), torch.int64)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import importlib
 import math
 from functools import cache
+from pathlib import Path
 from types import ModuleType
 
 import torch
 from torch import Tensor
 
+BUILD_FAILURE = Path(__file__).parent.parent / "_native_failure.txt"  # written by setup.py
+ADVICE = "Install a C++17 compiler, then this package again; SJD2_REQUIRE_NATIVE=1 makes a failed build an error."
 DTYPE_CODES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2, torch.float64: 3}
 
 
@@ -18,7 +21,15 @@ def _load() -> ModuleType | str:
     try:
         return importlib.import_module("sjd2_kernels._cpu")
     except ImportError as error:
-        return f"{error}; install a C++17 compiler and run pip install . again (SJD2_REQUIRE_NATIVE=1 shows its errors)"
+        return _reason(error)
+
+
+def _reason(error: ImportError) -> str:
+    """What went wrong, and what to do: the installation leaves the reason where it could not build the module."""
+    reason = f"{error}"
+    if BUILD_FAILURE.is_file():
+        reason = f"it could not be built when this package was installed. {BUILD_FAILURE.read_text().strip()}"
+    return f"{reason}\n{ADVICE}"
 
 
 def why_not() -> str | None:
@@ -51,7 +62,7 @@ def dense(tensor: Tensor | None) -> Tensor | None:
 
 
 def empty(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-    """An uninitialised contiguous tensor; a big one reuses the memory of an earlier one instead of faulting in new pages."""
+    """An uninitialised contiguous tensor; a big one reuses the memory of an earlier one, which saves page faults."""
     size = math.prod(shape) * dtype.itemsize
     if size < module().RECYCLE_FROM:
         return torch.empty(shape, dtype=dtype)

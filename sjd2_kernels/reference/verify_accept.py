@@ -63,9 +63,7 @@ def verify_accept(
     return accept_len.to(torch.int32), tokens, ratio
 
 
-def _judge(
-    draft: Tensor, p: Tensor, q: Tensor, seed: Tensor, slots: Tensor, epoch: Tensor
-) -> tuple[Tensor, Tensor]:
+def _judge(draft: Tensor, p: Tensor, q: Tensor, seed: Tensor, slots: Tensor, epoch: Tensor) -> tuple[Tensor, Tensor]:
     """Whether each draft passes u q(d) < p(d), and min(1, p(d)/q(d)); a draft that q excludes fails."""
     pd, qd = (law.gather(-1, draft[..., None])[..., 0] for law in (p, q))
     u = rng.uniform(rng.words(seed[:, None], slots, rng.STREAM_ACCEPT, epoch[:, None], 1)[..., 0])
