@@ -1,4 +1,4 @@
-"""Collects the comparisons of a run, prints them as one table, and writes them to bench/results/<device>/<date>-<commit>.json."""
+"""Collects a run's comparisons, prints them as one table, writes them to bench/results/<device>/<date>-<commit>.json."""
 
 from __future__ import annotations
 
@@ -17,13 +17,15 @@ _comparisons: list[harness.Comparison] = []
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--results", default=str(Path(__file__).parent / "results"), help="folder for the JSON of this run")
+    parser.addoption(
+        "--results", default=str(Path(__file__).parent / "results"), help="folder for the JSON of this run"
+    )
     parser.addoption("--seconds", type=float, default=4.0, help="seconds of measuring per case")
 
 
 @pytest.fixture
 def compare(request: pytest.FixtureRequest, benchmark: Any) -> Callable[..., harness.Comparison]:
-    """Times variants interleaved, records the comparison, and gives pytest-benchmark our variant with the ratios attached."""
+    """Times variants interleaved, records the comparison, gives pytest-benchmark our variant with the ratios attached."""
 
     def run(
         suite: str, case: str, variants: Mapping[str, Callable[[int], object]], targets: dict[str, float] | None = None

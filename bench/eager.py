@@ -1,7 +1,7 @@
 """The peers of process_logits + verify_accept: the same step as PyTorch users write it today.
 
-`chain` follows the published loops: guidance, Hugging Face's top-k rule, softmax over all ids, multinomial, ratio test, residual,
-multinomial. `smart_chain` is what a careful user writes: topk once, then softmax and draw among the k.
+`chain` follows the published loops: guidance, Hugging Face's top-k rule, softmax over all ids, multinomial, ratio test,
+residual, multinomial. `smart_chain` is what a careful user writes: topk once, then softmax and draw among the k.
 """
 
 from __future__ import annotations

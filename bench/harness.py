@@ -1,7 +1,7 @@
-"""How everything here is timed: variants interleaved in one run, medians with percentiles and the minimum, cold buffers.
+"""How everything here is timed: variants interleaved in one run, medians, percentiles and minima, cold buffers.
 
-On a shared CPU absolute times drift by a factor of two within minutes; ratios of interleaved variants do not. A variant that
-fails its error check raises before anything is timed, so no number is ever printed for a wrong result.
+On a shared CPU absolute times drift by a factor of two within minutes; ratios of interleaved variants do not. A variant
+that fails its error check raises before anything is timed, so no number is ever printed for a wrong result.
 """
 
 from __future__ import annotations
@@ -94,9 +94,15 @@ def commit_id() -> str:
     """The short id of the checked-out commit, with a + if the tree has changes; "unknown" outside a checkout."""
     here = Path(__file__).parent
     try:
-        head = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=here, capture_output=True, text=True, check=True)
+        head = subprocess.run(
+            ["git", "rev-parse", "--short", "HEAD"], cwd=here, capture_output=True, text=True, check=True
+        )
         dirty = subprocess.run(
-            ["git", "status", "--porcelain", "--untracked-files=no"], cwd=here, capture_output=True, text=True, check=True
+            ["git", "status", "--porcelain", "--untracked-files=no"],
+            cwd=here,
+            capture_output=True,
+            text=True,
+            check=True,
         )
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
@@ -110,7 +116,9 @@ def machine() -> dict[str, Any]:
     model = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
-        names = [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
+        names = [
+            line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")
+        ]
         model = names[0] if names else model
     reason = native.why_not()
     return {

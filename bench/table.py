@@ -9,9 +9,10 @@ from typing import Any
 
 
 def render(run: dict[str, Any]) -> str:
-    """One table per suite, a row per case: milliseconds of every variant (median, minimum) and how many times slower it is.
+    """One table per suite, a row per case: milliseconds of every variant and how many times slower than ours it is.
 
-    A ratio is of medians, with that of minima in brackets; `target` is the least ratio asked for, where one is stated.
+    Times are median / minimum; a ratio is of medians, with that of minima in brackets; `target` is the least ratio
+    asked for, where one is stated.
     """
     m = run["machine"]
     lines = [

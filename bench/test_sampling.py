@@ -1,4 +1,4 @@
-"""process_logits + verify_accept at L = 96, guidance on, one image, against the eager chains and against copying the tensors."""
+"""process_logits + verify_accept at L = 96, guidance on, one image, beside the eager chains and a copy of the tensors."""
 
 from __future__ import annotations
 
@@ -41,7 +41,8 @@ def test_step(compare: Any, V: int, k: int, dtype: torch.dtype) -> None:
     scores = eager.guided(cond.float(), uncond.float(), GUIDANCE)
     exact, single = eager.top_k_law(scores.double(), k), eager.top_k_law(scores, k)
     assert (p - exact).abs().max() <= 2 * (single - exact).abs().max() + 2**-23
-    assert tokens.min() >= 0 and tokens.max() < V
+    assert tokens.min() >= 0
+    assert tokens.max() < V
 
     buffers = harness.copies((cond, uncond, q))
     variants = {

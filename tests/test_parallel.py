@@ -1,0 +1,62 @@
+"""The kernels' own thread pool: results do not depend on the number of threads, concurrent callers, or a fork."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+
+import torch
+
+import sjd2_kernels
+
+COND = torch.randn(2, 24, 8192, generator=torch.Generator().manual_seed(0))
+
+
+def _run() -> list[torch.Tensor]:
+    p, fresh, status = sjd2_kernels.process_logits(COND, top_k=300, seed=5)
+    return [p, fresh, status, *sjd2_kernels.verify_accept(fresh.flip(0), p, p.flip(0), 5, 0, redraw="couple")]
+
+
+def _same(a: list[torch.Tensor], b: list[torch.Tensor]) -> bool:
+    return all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
+
+
+def test_thread_counts() -> None:
+    expected, before = _run(), torch.get_num_threads()
+    try:
+        for threads in (1, 2, 3, 7):
+            torch.set_num_threads(threads)
+            assert _same(_run(), expected), f"{threads} threads"
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_concurrent_callers() -> None:
+    expected, good = _run(), []
+    callers = [
+        threading.Thread(target=lambda: good.append(all(_same(_run(), expected) for _ in range(5)))) for _ in range(4)
+    ]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join(timeout=60)
+    assert good == [True] * 4
+
+
+FORK = """
+import os, sys
+import torch
+import sjd2_kernels
+
+cond = torch.randn(1, 24, 8192)
+expected = torch.ops.sjd2.process_logits(cond)[1]
+child = os.fork()
+again = torch.ops.sjd2.process_logits(cond)[1]
+sys.exit(0 if child == 0 and torch.equal(again, expected) else 1 if child == 0 else os.WEXITSTATUS(os.waitpid(child, 0)[1]))
+"""
+
+
+def test_forked_child_has_its_own_pool() -> None:
+    """The workers of the parent do not exist in a forked child, as in a data loader; waiting for them would hang."""
+    subprocess.run([sys.executable, "-c", FORK], check=True, timeout=60)
