@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from . import DTYPE_CODES, address, dense, module, rows_last
+from . import DTYPE_CODES, address, dense, empty, module, rows_last
 
 
 def nearest_token(
@@ -22,8 +22,8 @@ def nearest_token(
     lanes = -(B * L // -native.NEAREST_LANES) * native.NEAREST_LANES
     blocks = -(V // -native.NEAREST_BLOCK)
     active = torch.empty(B * L, dtype=torch.int64)
-    panels = torch.empty(lanes * C, dtype=wide)
-    best, winner = torch.empty(blocks * lanes, dtype=wide), torch.empty(blocks * lanes, dtype=torch.int64)
+    panels = empty((lanes * C,), wide)
+    best, winner = empty((blocks * lanes,), wide), empty((blocks * lanes,), torch.int64)
     native.nearest_token(
         address(state), address(table), *map(address, small), address(token),
         address(active), address(panels), address(best), address(winner),

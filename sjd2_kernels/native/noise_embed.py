@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from . import DTYPE_CODES, address, dense, module, rows_last
+from . import DTYPE_CODES, address, dense, empty, module, rows_last
 
 
 def noise_embed(
@@ -22,7 +22,7 @@ def noise_embed(
     (V, C), (B, N) = table.shape, token.shape
     table = rows_last(table)
     small = [dense(x) for x in (token, mean, std, t, seed, pos, done)]
-    rows = torch.empty((B, N, C), dtype=table.dtype)
+    rows = empty((B, N, C), table.dtype)
     module().noise_embed(
         address(table), *map(address, small), address(rows), B, N, C, V, table.stride(0),
         DTYPE_CODES[table.dtype], torch.get_num_threads(),

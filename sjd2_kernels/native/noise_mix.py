@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from . import DTYPE_CODES, address, dense, module, rows_last
+from . import DTYPE_CODES, address, dense, empty, module, rows_last
 
 
 def noise_mix(
@@ -30,10 +30,10 @@ def noise_mix(
     state, table = rows_last(state), rows_last(table)
     before = [dense(x) for x in (level, tokens, fresh, shift, times)]
     after = [dense(x) for x in (mean, std, seed, pos, forced, n_tokens, accept_len, done)]
-    new_state = torch.empty((B, L, C), dtype=state.dtype)
+    new_state = empty((B, L, C), state.dtype)
     new_level = torch.empty((B, L), dtype=torch.int32)
     draft = torch.empty((B, L), dtype=torch.int64)
-    rows = torch.empty((B, L, C), dtype=table.dtype)
+    rows = empty((B, L, C), table.dtype)
     module().noise_mix(
         address(state), *map(address, before), address(table), *map(address, after),
         address(new_state), address(new_level), address(draft), address(rows),

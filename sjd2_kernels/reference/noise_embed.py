@@ -1,4 +1,4 @@
-"""The forward process: embedding rows carried toward Gaussian noise, (1 - t) * table[token] + t * (mean + std * eps)."""
+"""The forward process: embedding rows moved toward Gaussian noise, (1 - t) * table[token] + t * (mean + std * eps)."""
 
 from __future__ import annotations
 
