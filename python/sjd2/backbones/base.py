@@ -1,0 +1,234 @@
+"""The contract of a backbone: everything the decoder asks of a model, and nothing else.
+
+Letters as in docs/operators.md: B images, R model rows (B, or 2B under guidance: conditional rows first), L window slots, A re-feed
+rows, M query rows of one forward pass, H / Hkv heads, D head dim, S cache capacity, C channels, V image ids, F forced ids,
+T denoising levels, N tokens to generate.
+
+Ids come in two kinds. *Model ids* are the checkpoint's own, 0..V_all-1. *Local ids* are what the operators see: 0..V-1 the image
+tokens, V..V+F-1 the forced grid tokens; ``Backbone.ids`` maps local to model ids.
+
+There is no padding anywhere: every model row has its own prompt, its own cache length, and rotary positions
+``start + 0, start + 1, ...`` with the ``start`` of its prompt row.
+
+This file knows torch only. Models over transformers inherit the heavy part from ``transformer.py``.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+
+@dataclass(frozen=True)
+class Dims:
+    """The numbers that size a cache and a window."""
+
+    layers: int
+    H: int
+    Hkv: int
+    D: int
+    C: int
+    max_positions: int
+
+
+@dataclass(frozen=True)
+class PromptRow:
+    """One model row's prompt: model ids, and the rotary position of the first of them."""
+
+    ids: tuple[int, ...]
+    start: int = 0
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What one image is conditioned on: the conditional row, and the unconditional row when guidance is on."""
+
+    cond: PromptRow
+    uncond: PromptRow | None = None
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The shape of one picture as tokens.
+
+    Attributes:
+        height, width: rows and columns of codes.
+        size: (width, height) of the picture in pixels.
+        forced: [N] int64 on the CPU, the local id that a position must hold, -1 where the model chooses.
+    """
+
+    height: int
+    width: int
+    size: tuple[int, int]
+    forced: Tensor
+
+    @property
+    def n_tokens(self) -> int:
+        """N, the number of tokens to generate, forced ones included."""
+        return self.forced.numel()
+
+
+@dataclass
+class Attend:
+    """What one forward pass hands to every layer's `window_attention`; the arguments are those of docs/operators.md.
+
+    Attributes:
+        k_cache, v_cache: one [R, Hkv, S, D] tensor per layer (a list, or one [layers, R, Hkv, S, D] tensor), written in place.
+        kv_len, q_start: [R] int32.
+        time_k, time_v: one [T+1, Hkv, D] tensor per layer (from `Backbone.timestep_kv`), or None.
+        level: [R, M] int32, or None when all rows are clean.
+        done: [B] int32, or None.
+        shadow, refeed: as in `window_attention`.
+    """
+
+    k_cache: Sequence[Tensor] | Tensor
+    v_cache: Sequence[Tensor] | Tensor
+    kv_len: Tensor
+    q_start: Tensor
+    time_k: Sequence[Tensor] | Tensor | None = None
+    time_v: Sequence[Tensor] | Tensor | None = None
+    level: Tensor | None = None
+    done: Tensor | None = None
+    shadow: int = 0
+    refeed: int = 1
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes: what the weights hold, and what one cached position of one model row costs."""
+
+    weights: int
+    per_position: int
+
+    def cache(self, rows: int, capacity: int) -> int:
+        """Bytes of a key-value cache of ``rows`` model rows and ``capacity`` positions (2 * layers * Hkv * D values each)."""
+        return rows * capacity * self.per_position
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """What ``None`` means in `generate`: the model card's values, with overrides per policy.
+
+    Attributes:
+        common: values for every policy; keys are the parameters of `generate` (window, denoise_steps, guidance, temperature, top_k,
+            top_p, spacing, ...).
+        policy: per policy name, what differs from ``common``.
+    """
+
+    common: dict[str, Any] = field(default_factory=dict)
+    policy: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def of(self, policy: str) -> dict[str, Any]:
+        """The values for ``policy``."""
+        return {**self.common, **self.policy.get(policy, {})}
+
+
+class Backbone(ABC):
+    """What a new model must supply, and all of it.
+
+    Attributes:
+        name: for reports and error messages.
+        V: number of image ids.
+        ids: [V+F] int64, the model's id of every local id.
+        dims: layers, heads, channels, the longest sequence.
+        dtype, device: of the weights and so of the rows.
+        defaults: the model card's values for None.
+        embedding: [V_all, C], the model's own input table, indexed by model ids.
+        table: [V+F, C], its rows for the local ids.
+        mean, std: [C] float32, of the embeddings over the vocabulary: the scale of the noise.
+    """
+
+    name: str
+    V: int
+    ids: Tensor
+    dims: Dims
+    dtype: torch.dtype
+    device: torch.device
+    defaults: Defaults
+    embedding: Tensor
+    table: Tensor
+    mean: Tensor
+    std: Tensor
+
+    @property
+    def F(self) -> int:
+        """Number of forced ids."""
+        return self.ids.numel() - self.V
+
+    @abstractmethod
+    def encode(
+        self,
+        prompts: Sequence[str],
+        *,
+        negative_prompt: str | None = None,
+        size: tuple[int, int] | None = None,
+        guidance: bool = True,
+    ) -> list[Prompt]:
+        """The prompt rows of each image, up to and including the last token before the first generated one.
+
+        Args:
+            prompts: one text per image.
+            negative_prompt: text of the unconditional row; None is the model's own.
+            size: (width, height) in pixels; None is the model's own.
+            guidance: whether the unconditional rows are wanted.
+        """
+
+    @abstractmethod
+    def grid(self, size: tuple[int, int] | None = None) -> Grid:
+        """The token grid of a picture of ``size`` = (width, height) pixels; None is the model's own size.
+
+        Raises: ValueError for a size that the model cannot draw.
+        """
+
+    @abstractmethod
+    def forward(self, rows: Tensor, positions: Tensor, attend: Attend) -> Tensor:
+        """The model's last hidden states (after its final norm) of one window, through `window_attention`.
+
+        Args:
+            rows: [R, M, C] input embeddings, dtype of the model.
+            positions: [R, M] int64, rotary position of each row.
+            attend: caches and lengths; the caches are written, the lengths are not moved.
+
+        Returns: [R, M, C]. Rows before q_start and rows of finished images hold finite values without a meaning.
+        """
+
+    @abstractmethod
+    def timestep_kv(self, times: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """Keys and values of the timestep tokens, one [T+1, Hkv, D] tensor per layer.
+
+        Args:
+            times: [T+1] float32, the time of each level; times[0] = 0. Level 0's row is never read.
+        """
+
+    @abstractmethod
+    def head(self, hidden: Tensor) -> Tensor:
+        """[..., C] hidden states -> [..., V] logits over the image ids only."""
+
+    @abstractmethod
+    def codes(self, tokens: Tensor, grid: Grid) -> Tensor:
+        """[..., N] model ids as generated -> [..., height, width] codes of the picture decoder."""
+
+    @abstractmethod
+    def decode(self, codes: Tensor) -> Tensor:
+        """[B, height, width] codes -> [B, pixel height, pixel width, 3] uint8 pictures."""
+
+    @abstractmethod
+    def memory(self) -> Memory:
+        """Bytes of the weights and of one cached position, before anything of it is allocated."""
+
+    def images(self, codes: Tensor) -> list[Image]:
+        """[B, height, width] codes -> B Pillow pictures."""
+        from PIL import Image
+
+        return [Image.fromarray(picture) for picture in self.decode(codes).cpu().numpy()]
