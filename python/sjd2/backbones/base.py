@@ -5,10 +5,11 @@ rows, M query rows of one forward pass, H / Hkv heads, D head dim, S cache capac
 T denoising levels, N tokens to generate.
 
 Ids come in two kinds. *Model ids* are the checkpoint's own, 0..V_all-1. *Local ids* are what the operators see: 0..V-1 the image
-tokens, V..V+F-1 the forced grid tokens; ``Backbone.ids`` maps local to model ids.
+tokens, V..V+F-1 the forced grid tokens; ``Backbone.ids`` maps local to model ids. The local id of an image token is its code, the
+number that the picture decoder knows.
 
-There is no padding anywhere: every model row has its own prompt, its own cache length, and rotary positions
-``start + 0, start + 1, ...`` with the ``start`` of its prompt row.
+There is no padding anywhere: every model row has its own prompt and its own cache length, and its rotary positions are 0, 1, 2, ...
+from its first prompt token on.
 
 This file knows torch only. Models over transformers inherit the heavy part from ``transformer.py``.
 """
@@ -18,10 +19,16 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+
+import sjd2_kernels
+
+from ..grid import Grid
+from .noise_space import vocabulary_mean_std
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -40,43 +47,11 @@ class Dims:
 
 
 @dataclass(frozen=True)
-class PromptRow:
-    """One model row's prompt: model ids, and the rotary position of the first of them."""
-
-    ids: tuple[int, ...]
-    start: int = 0
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-
-@dataclass(frozen=True)
 class Prompt:
-    """What one image is conditioned on: the conditional row, and the unconditional row when guidance is on."""
+    """What one image is conditioned on, as model ids: the conditional row, and the unconditional row when guidance is on."""
 
-    cond: PromptRow
-    uncond: PromptRow | None = None
-
-
-@dataclass(frozen=True)
-class Grid:
-    """The shape of one picture as tokens.
-
-    Attributes:
-        height, width: rows and columns of codes.
-        size: (width, height) of the picture in pixels.
-        forced: [N] int64 on the CPU, the local id that a position must hold, -1 where the model chooses.
-    """
-
-    height: int
-    width: int
-    size: tuple[int, int]
-    forced: Tensor
-
-    @property
-    def n_tokens(self) -> int:
-        """N, the number of tokens to generate, forced ones included."""
-        return self.forced.numel()
+    cond: tuple[int, ...]
+    uncond: tuple[int, ...] | None = None
 
 
 @dataclass
@@ -106,7 +81,12 @@ class Attend:
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes: what the weights hold, and what one cached position of one model row costs."""
+    """Bytes: what the weights hold, and what one cached position of one model row costs.
+
+    Example:
+        >>> Memory(weights=14_000_000_000, per_position=2 * 32 * 32 * 128 * 2).cache(rows=2, capacity=4096) / 2**30
+        4.0
+    """
 
     weights: int
     per_position: int
@@ -122,8 +102,12 @@ class Defaults:
 
     Attributes:
         common: values for every policy; keys are the parameters of `generate` (window, denoise_steps, guidance, temperature, top_k,
-            top_p, spacing, ...).
+            top_p) and ``spacing``, the word for the time grid.
         policy: per policy name, what differs from ``common``.
+
+    Example:
+        >>> Defaults({"window": 96, "top_k": 2000}, {"sjd": {"window": 16}}).of("sjd")
+        {'window': 16, 'top_k': 2000}
     """
 
     common: dict[str, Any] = field(default_factory=dict)
@@ -135,36 +119,25 @@ class Defaults:
 
 
 class Backbone(ABC):
-    """What a new model must supply, and all of it.
+    """What a new model must supply: the seven attributes and the seven abstract methods below. The rest follows from them.
 
     Attributes:
         name: for reports and error messages.
         V: number of image ids.
         ids: [V+F] int64, the model's id of every local id.
         dims: layers, heads, channels, the longest sequence.
-        dtype, device: of the weights and so of the rows.
         defaults: the model card's values for None.
         embedding: [V_all, C], the model's own input table, indexed by model ids.
-        table: [V+F, C], its rows for the local ids.
-        mean, std: [C] float32, of the embeddings over the vocabulary: the scale of the noise.
+        default_size: (width, height) in pixels that ``size=None`` means.
     """
 
     name: str
     V: int
     ids: Tensor
     dims: Dims
-    dtype: torch.dtype
-    device: torch.device
     defaults: Defaults
     embedding: Tensor
-    table: Tensor
-    mean: Tensor
-    std: Tensor
-
-    @property
-    def F(self) -> int:
-        """Number of forced ids."""
-        return self.ids.numel() - self.V
+    default_size: tuple[int, int]
 
     @abstractmethod
     def encode(
@@ -216,16 +189,87 @@ class Backbone(ABC):
         """[..., C] hidden states -> [..., V] logits over the image ids only."""
 
     @abstractmethod
-    def codes(self, tokens: Tensor, grid: Grid) -> Tensor:
-        """[..., N] model ids as generated -> [..., height, width] codes of the picture decoder."""
-
-    @abstractmethod
     def decode(self, codes: Tensor) -> Tensor:
         """[B, height, width] codes -> [B, pixel height, pixel width, 3] uint8 pictures."""
 
     @abstractmethod
     def memory(self) -> Memory:
-        """Bytes of the weights and of one cached position, before anything of it is allocated."""
+        """Bytes of the weights and of one cached position."""
+
+    @property
+    def F(self) -> int:
+        """Number of forced ids."""
+        return self.ids.numel() - self.V
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the weights, and so of the rows and of the cache."""
+        return self.embedding.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Of the weights."""
+        return self.embedding.device
+
+    @property
+    def vocabulary(self) -> Tensor:
+        """The rows whose mean and spread scale the noise: the model's whole input table, text tokens included, as in the paper."""
+        return self.embedding
+
+    @cached_property
+    def table(self) -> Tensor:
+        """[V+F, C], the embedding rows of the local ids."""
+        return self.embedding.detach()[self.ids]
+
+    @cached_property
+    def _mean_std(self) -> tuple[Tensor, Tensor]:
+        return vocabulary_mean_std(self.vocabulary)
+
+    @property
+    def mean(self) -> Tensor:
+        """[C] float32, mean of the embeddings over the vocabulary."""
+        return self._mean_std[0]
+
+    @property
+    def std(self) -> Tensor:
+        """[C] float32, standard deviation (division by the number of rows) of the embeddings over the vocabulary."""
+        return self._mean_std[1]
+
+    @cached_property
+    def cosine(self) -> tuple[Tensor, Tensor]:
+        """Table [V, C] and bias [V] of `nearest_token`: the nearest image token by cosine in normalised space."""
+        return sjd2_kernels.cosine_table(self.table[: self.V], self.mean, self.std)
+
+    def rows(self, ids: Tensor) -> Tensor:
+        """[...] model ids -> [..., C] input rows."""
+        return torch.nn.functional.embedding(ids, self.embedding.detach())
+
+    def codes(self, tokens: Tensor, grid: Grid) -> Tensor:
+        """[..., N] model ids as generated -> [..., height, width] codes of the picture decoder.
+
+        Raises: ValueError where a free position does not hold an image token (an unfinished picture).
+        """
+        chosen = grid.free(tokens)
+        ordered, order = self.ids[: self.V].to(chosen.device).sort()
+        place = torch.searchsorted(ordered, chosen.contiguous()).clamp_(max=self.V - 1)
+        wrong = ordered[place] != chosen
+        if bool(wrong.any()):
+            raise ValueError(
+                f"{self.name}: {int(wrong.sum())} of {wrong.numel()} positions hold no image token (unfinished?)"
+            )
+        return order[place]
+
+    def fits(self, grid: Grid) -> Grid:
+        """``grid``, if the model can count that far.
+
+        Raises: ValueError if the picture alone is longer than the model's positions.
+        """
+        if grid.n_tokens > self.dims.max_positions:
+            raise ValueError(
+                f"{self.name}: a picture of {grid.size[0]}x{grid.size[1]} pixels has {grid.n_tokens} tokens, "
+                f"the model knows {self.dims.max_positions} positions; take a smaller size"
+            )
+        return grid
 
     def images(self, codes: Tensor) -> list[Image]:
         """[B, height, width] codes -> B Pillow pictures."""

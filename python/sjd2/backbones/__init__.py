@@ -1,0 +1,23 @@
+"""Models that the decoder can drive. `base` is the contract; docs/new_backbone.md adds one."""
+
+from .base import Attend, Backbone, Defaults, Dims, Memory, Prompt
+from .emu3 import Emu3, Emu3Card
+from .loading import estimate_memory, load_backbone
+from .lumina_mgpt import LuminaCard, LuminaMGPT
+from .transformer import TransformersBackbone
+
+__all__ = [
+    "Attend",
+    "Backbone",
+    "Defaults",
+    "Dims",
+    "Emu3",
+    "Emu3Card",
+    "LuminaCard",
+    "LuminaMGPT",
+    "Memory",
+    "Prompt",
+    "TransformersBackbone",
+    "estimate_memory",
+    "load_backbone",
+]

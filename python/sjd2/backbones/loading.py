@@ -1,0 +1,205 @@
+"""A checkpoint's folder or hub id -> a backbone. Only files are read: safetensors, JSON, tokenizer files; no code of a checkpoint runs.
+
+| layout | told by | becomes |
+|---|---|---|
+| Lumina-mGPT, Chameleon, converted Anole | model_type "chameleon" | `LuminaMGPT`; VQGAN decoder from the same files if there, else ``vq`` |
+| BAAI/Emu3-Gen (remote-code names) | model_type "Emu3" | `Emu3`; VQ from ``vq`` (BAAI/Emu3-VisionTokenizer) |
+| BAAI/Emu3-Gen-hf, both generations of names | model_type "emu3" | `Emu3` with the VQ model inside |
+| an Emu3 text model alone | model_type "emu3_text_model" | `Emu3`; VQ from ``vq`` |
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import (
+    ChameleonConfig,
+    ChameleonForConditionalGeneration,
+    Emu3ForCausalLM,
+    Emu3TextConfig,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
+
+from .base import Memory
+from .card import EMU3_NAMES, LUMINA_NAMES, image_ids, load_card, named
+from .checkpoint import Checkpoint, fill, locate, open_checkpoint, read_json
+from .emu3 import Emu3, Emu3Card
+from .emu3_pictures import load_emu3_pictures, pictures_of
+from .lumina_mgpt import LuminaCard, LuminaMGPT
+from .tokenizer import load_tokenizer
+from .transformer import Pictures, Tokenize, TransformersBackbone
+from .vqgan import decoder_of, load_vqgan
+
+LUMINA_FROM = "Alpha-VLLM/Lumina-mGPT-7B-768 on the hub"
+EMU3_FROM = "BAAI/Emu3-Gen or BAAI/Emu3-Gen-hf on the hub"
+_EMU3_REMOTE_IDS = {"img": "img", "boi": "boi", "eoi": "eoi", "eol": "eol", "eof": "eof", "bos": "bos", "eos": "eos"}
+
+
+def load_backbone(
+    source: str | Path,
+    *,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.bfloat16,
+    vq: str | Path | None = None,
+    vq_dtype: torch.dtype = torch.float32,
+    tokenize: Tokenize | None = None,
+    pictures: Pictures | None = None,
+    allow_pickle: bool = False,
+    revision: str | None = None,
+) -> TransformersBackbone:
+    """Load a checkpoint.
+
+    Args:
+        source: folder, or hub id ("owner/name").
+        device, dtype: of the language model; weights are converted one tensor at a time.
+        vq: file, folder or hub id of the picture decoder, where it is not part of the checkpoint.
+        vq_dtype: of the picture decoder.
+        tokenize: text -> ids; None reads the checkpoint's tokenizer.
+        pictures: codes -> uint8 pictures instead of a VQ decoder.
+        allow_pickle: read pickled weights, with ``torch.load(weights_only=True)``.
+        revision: of the hub repository.
+
+    Returns: a `LuminaMGPT` or an `Emu3`, in evaluation mode.
+
+    Raises: FileNotFoundError, ValueError that name what is missing and where it comes from.
+    """
+    folder = locate(source, revision=revision, allow_pickle=allow_pickle)
+    config = read_json(folder, "config.json", f"{LUMINA_FROM}, {EMU3_FROM}")
+    lumina = family(config, folder) == "lumina-mgpt"
+    comes_from = LUMINA_FROM if lumina else EMU3_FROM
+    checkpoint = open_checkpoint(folder, comes_from=comes_from, allow_pickle=allow_pickle)
+    model = _empty(config, folder)
+    if lumina:
+        fill(
+            model, checkpoint, dtype=dtype, device=device, rename=lumina_name, reshape=_per_head, comes_from=comes_from
+        )
+    else:
+        fill(model, checkpoint, dtype=dtype, device=device, rename=emu3_name, comes_from=comes_from)
+    model.eval()
+    tokenize = tokenize or load_tokenizer(folder, comes_from)
+    if pictures is None and vq is not None:
+        load = load_vqgan if lumina else load_emu3_pictures
+        decoder = load(vq, dtype=vq_dtype, device=device, allow_pickle=allow_pickle)
+        pictures = getattr(decoder, "pictures", decoder)
+    elif pictures is None:
+        pictures = _inside(folder, config, checkpoint, lumina, vq_dtype, device)
+    if lumina:
+        lumina_card = _lumina_card(config, folder)
+        codes = image_ids(config.get("vocabulary_map"), lumina_card.V)
+        return LuminaMGPT(model, tokenize, lumina_card, pictures, codes)  # type: ignore[arg-type]
+    return Emu3(model, tokenize, _emu3_card(config, folder), pictures)  # type: ignore[arg-type]
+
+
+def estimate_memory(source: str | Path, *, dtype: torch.dtype = torch.bfloat16) -> Memory:
+    """Bytes that `load_backbone` would hold for the language model, and bytes per cached position, from config.json alone."""
+    folder = locate(source)
+    model = _empty(read_json(folder, "config.json", f"{LUMINA_FROM}, {EMU3_FROM}"), folder)
+    text = model.config
+    D = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    held = sum(p.numel() for p in {id(p): p for p in model.parameters()}.values())
+    Hkv = text.num_key_value_heads or text.num_attention_heads
+    return Memory(held * dtype.itemsize, 2 * text.num_hidden_layers * Hkv * D * dtype.itemsize)
+
+
+def family(config: dict[str, Any], folder: Path) -> str:
+    """ "lumina-mgpt" or "emu3", from the model type in config.json.
+
+    Raises: ValueError for any other model.
+    """
+    kind = str(config.get("model_type", ""))
+    if kind == ChameleonConfig.model_type:
+        return "lumina-mgpt"
+    if kind in ("Emu3", "emu3", Emu3TextConfig.model_type):
+        return "emu3"
+    raise ValueError(
+        f"load: {folder}: model_type must be chameleon, Emu3, emu3 or emu3_text_model, got {kind!r}; "
+        "docs/new_backbone.md shows how to add a model"
+    )
+
+
+def lumina_name(name: str) -> str | None:
+    """Checkpoint name -> name in transformers' Chameleon model without its VQ encoder."""
+    return None if name.startswith(("model.vqmodel.", "vqmodel.")) else name
+
+
+def emu3_name(name: str) -> str | None:
+    """Checkpoint name of any Emu3 layout -> name in `Emu3ForCausalLM`."""
+    if re.match(r"(model\.)?vqmodel\.", name):
+        return None
+    name = re.sub(r"^text_model\.(model\.|lm_head\.)", r"\1", name)
+    return re.sub(r"^model\.text_model\.", "model.", name)
+
+
+def _per_head(name: str, tensor: Tensor, wanted: torch.Size) -> Tensor:
+    """q/k norms [shards, D] where [heads, D] is wanted: each shard's values serve its run of heads (Lumina stores 1, the 34B model 4)."""
+    if re.search(r"\.[qk]_norm\.", name) and tensor.dim() == 2 and tensor.shape[0] and wanted[0] % tensor.shape[0] == 0:
+        return tensor.repeat_interleave(wanted[0] // tensor.shape[0], 0)
+    return tensor
+
+
+def _empty(config: dict[str, Any], folder: Path) -> PreTrainedModel:
+    """The language model with its head, on the meta device: shapes without memory."""
+    with torch.device("meta"):
+        if family(config, folder) == "lumina-mgpt":
+            held = dict(config)
+            held["vocabulary_map"] = held.get("vocabulary_map") or {}
+            model = ChameleonForConditionalGeneration(_config(ChameleonConfig, held))
+            del model.model.vqmodel  # the encoder is not needed to draw, and published checkpoints lack it
+            return model
+        return Emu3ForCausalLM(_config(Emu3TextConfig, config.get("text_config") or config))
+
+
+def _config(kind: type[PreTrainedConfig], values: dict[str, Any]) -> PreTrainedConfig:
+    """A configuration from a checkpoint's fields; the old spelling of the rotary base is translated."""
+    names = {
+        k: v for k, v in values.items() if k not in ("model_type", "auto_map", "architectures", "transformers_version")
+    }
+    theta, scaling = names.pop("rope_theta", None), names.pop("rope_scaling", None)
+    if theta is not None and not names.get("rope_parameters"):
+        names["rope_parameters"] = {"rope_type": "default", **(scaling or {}), "rope_theta": float(theta)}
+    return kind(**names)
+
+
+def _inside(
+    folder: Path,
+    config: dict[str, Any],
+    checkpoint: Checkpoint,
+    lumina: bool,
+    dtype: torch.dtype,
+    device: torch.device | str,
+) -> Pictures | None:
+    """The picture decoder that comes with the language model, or None."""
+    if lumina:
+        decoder = decoder_of(checkpoint, dtype=dtype, device=device)
+        return None if decoder is None else decoder.pictures
+    return pictures_of(folder, config, checkpoint, dtype=dtype, device=device)
+
+
+def _lumina_card(config: dict[str, Any], folder: Path) -> LuminaCard:
+    card = load_card(folder)
+    if card is not None:
+        if not isinstance(card, LuminaCard):
+            raise ValueError(f"load: {folder}: sjd2.json is for emu3, config.json for chameleon")
+        return card
+    card = named(LuminaCard(name=folder.name), config.get("vocabulary_map"), LUMINA_NAMES)
+    side = re.search(r"-(\d{3,4})(?:-|$)", folder.name)  # Lumina-mGPT-7B-512, -768, -1024
+    return replace(card, size=(int(side[1]), int(side[1]))) if side else card
+
+
+def _emu3_card(config: dict[str, Any], folder: Path) -> Emu3Card:
+    card = load_card(folder)
+    if card is not None:
+        if not isinstance(card, Emu3Card):
+            raise ValueError(f"load: {folder}: sjd2.json is for lumina-mgpt, config.json for emu3")
+        return card
+    remote = {
+        field: config[f"{name}_token_id"] for field, name in _EMU3_REMOTE_IDS.items() if f"{name}_token_id" in config
+    }
+    card = replace(Emu3Card(name=folder.name), **remote)
+    return named(card, config.get("vocabulary_map"), EMU3_NAMES)
