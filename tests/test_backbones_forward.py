@@ -1,7 +1,8 @@
 """Hidden states through `window_attention` against transformers' own full forward, on tiny random models in float64.
 
-The library's norms round to float32 even in a float64 model; the fixture computes them in float64 on both sides, so that what is
-compared is masks, positions and caches, to 1e-10. Weights are large enough that a wrong mask moves hidden states by 0.01 and more.
+The library's norms round to float32 even in a float64 model; the fixture computes them in float64 on both sides, so
+that what is compared is masks, positions and caches, to 1e-10. Weights are large enough that a wrong mask moves hidden
+states by 0.01 and more.
 """
 
 from __future__ import annotations
@@ -10,12 +11,11 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
-
 from sjd2.backbones import Attend, Backbone, TransformersBackbone
 from sjd2.backbones.noise_space import timestep_embedding
 from sjd2.backbones.tiny import tiny_emu3, tiny_lumina
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 EXACT = {"rtol": 0.0, "atol": 1e-10}
 FAMILIES: dict[str, Callable[..., TransformersBackbone]] = {
@@ -89,7 +89,9 @@ def test_prefill_in_one_call_equals_the_full_forward_for_rows_of_any_length(back
 
 
 def test_window_steps_with_rejected_and_refed_rows_equal_the_full_forward(backbone: TransformersBackbone) -> None:
-    """Steps of 5 rows at different cache lengths per row; each step some rows' keys are dropped by a length that does not move."""
+    """Steps of 5 rows at different cache lengths per row; each step some rows' keys are dropped by a length that does
+    not move.
+    """
     R, M, S = 2, 5, 40
     truth = random_ids(backbone, R, S, seed=1)
     k, v = cache(backbone, R, S)
@@ -150,7 +152,9 @@ def _model_of(backbone: TransformersBackbone) -> nn.Module:
 def explicit_timesteps(
     backbone: TransformersBackbone, ids: Tensor, noisy: Tensor, level: Tensor, times: Tensor
 ) -> Tensor:
-    """The library's forward with the timesteps as real rows in front and an explicit mask: [T+1 timesteps | ids | noisy rows]."""
+    """The library's forward with the timesteps as real rows in front and an explicit mask: [T+1 timesteps | ids | noisy
+    rows].
+    """
     T1, n, M = len(times), len(ids), len(noisy)
     clock = timestep_embedding(times, backbone.mean, backbone.std).to(backbone.dtype)
     rows = torch.cat([clock, backbone.rows(ids), noisy])[None]
@@ -163,7 +167,9 @@ def explicit_timesteps(
             allowed[T1 + n + m, int(level[m])] = True
     positions = torch.cat([torch.zeros(T1, dtype=torch.long), torch.arange(n + M)])[None]
     with torch.no_grad():
-        out = backbone.text(inputs_embeds=rows, attention_mask=allowed[None, None], position_ids=positions, use_cache=False)
+        out = backbone.text(
+            inputs_embeds=rows, attention_mask=allowed[None, None], position_ids=positions, use_cache=False
+        )
     return out.last_hidden_state[0, T1 + n :]
 
 
@@ -204,7 +210,9 @@ def test_timestep_keys_are_those_of_a_token_alone_at_position_zero(backbone: Tra
 
 
 def test_shadow_rows_see_the_hard_context_left_of_them_and_are_seen_by_none(backbone: TransformersBackbone) -> None:
-    """A window of 1 re-feed and 3 slots with 2 shadow rows; shadow j must equal the last row of a window cut before slot j."""
+    """A window of 1 re-feed and 3 slots with 2 shadow rows; shadow j must equal the last row of a window cut before
+    slot j.
+    """
     ids = random_ids(backbone, 5, seed=6)
     generator = torch.Generator().manual_seed(7)
     slots, shadows = (torch.randn(n, 64, generator=generator, dtype=torch.float64) for n in (4, 2))
@@ -222,7 +230,9 @@ def test_shadow_rows_see_the_hard_context_left_of_them_and_are_seen_by_none(back
 
 
 def test_lumina_unconditional_row_equals_the_masked_row_of_the_published_loop() -> None:
-    """There, everything before the last prompt token is masked and positions count visible tokens; here it is a prompt of one token."""
+    """There, everything before the last prompt token is masked and positions count visible tokens; here it is a prompt
+    of one token.
+    """
     backbone = tiny_lumina(dtype=torch.float64, seed=3)
     wide_norms(backbone.text)
     prompt = backbone.encode(["abc"])[0]
@@ -240,7 +250,9 @@ def test_lumina_unconditional_row_equals_the_masked_row_of_the_published_loop() 
     got = backbone.forward(backbone.rows(ids), torch.arange(n)[None], Attend(k, v, ints(0), ints(0)))
     torch.testing.assert_close(got[0], expected.last_hidden_state[0, hidden:], **EXACT)
     # rotary attention knows differences only: the same row at the conditional row's positions says the same
-    moved = backbone.forward(backbone.rows(ids), torch.arange(n)[None] + hidden, Attend(*cache(backbone, 1, 16), ints(0), ints(0)))
+    moved = backbone.forward(
+        backbone.rows(ids), torch.arange(n)[None] + hidden, Attend(*cache(backbone, 1, 16), ints(0), ints(0))
+    )
     torch.testing.assert_close(moved, got, rtol=0, atol=1e-5)  # the library's rotary tables are float32
 
 
@@ -248,7 +260,8 @@ def test_emu3_guidance_rows_equal_a_left_padded_batch_with_its_own_positions() -
     backbone = tiny_emu3(dtype=torch.float64, seed=3)
     wide_norms(backbone.text)
     prompt = backbone.encode(["a"])[0]
-    assert prompt.uncond is not None and len(prompt.uncond) != len(prompt.cond)
+    assert prompt.uncond is not None
+    assert len(prompt.uncond) != len(prompt.cond)
     lengths = [len(prompt.cond), len(prompt.uncond)]
     M = max(lengths)
     padded, mask = torch.zeros(2, M, dtype=torch.long), torch.zeros(2, M, dtype=torch.long)
@@ -273,7 +286,8 @@ def test_finished_images_are_skipped_and_leave_the_others_alone(backbone: Transf
     assert torch.isfinite(got).all()
     for r in (1, 3):
         torch.testing.assert_close(got[r], full(backbone, ids[r]), **EXACT)
-    assert torch.isnan(k[1][0]).all() and torch.isnan(k[1][2]).all()
+    assert torch.isnan(k[1][0]).all()
+    assert torch.isnan(k[1][2]).all()
 
 
 @pytest.mark.parametrize("make", [tiny_lumina, tiny_emu3])
@@ -319,7 +333,9 @@ class NoHostRead(TorchDispatchMode):
 
 
 def test_a_forward_pass_reads_nothing_on_the_host(backbone: TransformersBackbone) -> None:
-    """The library looks for packed sequences in position ids that do not start at 0, which would synchronise every step."""
+    """The library looks for packed sequences in position ids that do not start at 0, which would synchronise every
+    step.
+    """
     ids = random_ids(backbone, 2, 4, seed=12)
     k, v = cache(backbone, 2, 16)
     time_k, time_v = backbone.timestep_kv(torch.linspace(0, 1, 4))
@@ -330,13 +346,17 @@ def test_a_forward_pass_reads_nothing_on_the_host(backbone: TransformersBackbone
         hidden = backbone.forward(rows, positions, attend)
         backbone.head(hidden)
     with pytest.raises(AssertionError, match="read on the host"), NoHostRead(), torch.no_grad():
-        backbone.text(inputs_embeds=rows, position_ids=positions, use_cache=False)  # the guard notices the library's look
+        backbone.text(
+            inputs_embeds=rows, position_ids=positions, use_cache=False
+        )  # the guard notices the library's look
 
 
 def test_rows_and_positions_must_fit() -> None:
     backbone = tiny_emu3()
     k, v = cache(backbone, 1, 4)
-    with pytest.raises(ValueError, match=r"rows must be \[R, M, 64\] and positions \[R, M\], got \(1, 2, 64\) and \(1, 3\)"):
+    with pytest.raises(
+        ValueError, match=r"rows must be \[R, M, 64\] and positions \[R, M\], got \(1, 2, 64\) and \(1, 3\)"
+    ):
         backbone.forward(torch.zeros(1, 2, 64), torch.zeros(1, 3, dtype=torch.long), Attend(k, v, ints(0), ints(0)))
 
 

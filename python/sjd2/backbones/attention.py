@@ -1,12 +1,14 @@
 """`window_attention` as an attention function of transformers, so that no model code is copied.
 
-transformers calls a registered function once per layer with q [R, H, M, D] and k, v [R, Hkv, M, D], rotary embedding already applied,
-and forwards unknown keyword arguments of the model call to it. Ours reads the caches and lengths of the pass from the argument
-``sjd2_window`` (an `Attend`). Without that argument it is the library's own scaled-dot-product attention with the library's own
-mask, so a model that carries our name behaves as before when it is called as before.
+transformers calls a registered function once per layer with q [R, H, M, D] and k, v [R, Hkv, M, D], rotary embedding
+already applied, and forwards unknown keyword arguments of the model call to it. Ours reads the caches and lengths of
+the pass from the argument ``sjd2_window`` (an `Attend`). Without that argument it is the library's own
+scaled-dot-product attention with the library's own mask, so a model that carries our name behaves as before when it is
+called as before.
 
-The one trap: a model builds a causal mask before its layers, and looks at position ids for packed sequences, which reads a device
-value on the host. A four-dimensional mask is passed through untouched, so `no_mask` (no elements) switches all of that off.
+The one trap: a model builds a causal mask before its layers, and looks at position ids for packed sequences, which
+reads a device value on the host. A four-dimensional mask is passed through untouched, so `no_mask` (no elements)
+switches all of that off.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import AttentionInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
@@ -36,7 +38,7 @@ def no_mask(device: torch.device) -> Tensor:
 
 
 def window_attention_forward(
-    module: nn.Module,
+    module: Any,
     query: Tensor,
     key: Tensor,
     value: Tensor,
@@ -48,17 +50,18 @@ def window_attention_forward(
 ) -> tuple[Tensor, Tensor | None]:
     """The registered function: [R, H, M, D] queries -> [R, M, H, D], and None for the attention weights.
 
-    Raises: ValueError where the window would be silently wrong: a mask or a cache besides the window's, a bidirectional layer,
-    dropout, a sliding window shorter than the cache, score capping or attention sinks.
+    Raises: ValueError where the window would be silently wrong: a mask or a cache besides the window's, a bidirectional
+    layer, dropout, a sliding window shorter than the cache, score capping or attention sinks.
     """
     if sjd2_window is None:
         return sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
         )
     _check(module, query.shape[2], key, attention_mask, dropout, sjd2_window, kwargs)
-    layer = module.layer_idx
+    layer: int = module.layer_idx
+    time_k, time_v, level = sjd2_window.time_k, sjd2_window.time_v, sjd2_window.level
     # the three go together: without levels every row is clean, without timesteps no level is read
-    timed = sjd2_window.level is not None and sjd2_window.time_k is not None and sjd2_window.time_v is not None
+    timed = time_k is not None and time_v is not None and level is not None
     out = torch.ops.sjd2.window_attention(
         query.transpose(1, 2),
         key.transpose(1, 2),
@@ -68,9 +71,9 @@ def window_attention_forward(
         sjd2_window.kv_len,
         sjd2_window.q_start,
         query.shape[-1] ** -0.5 if scaling is None else scaling,
-        sjd2_window.time_k[layer] if timed else None,
-        sjd2_window.time_v[layer] if timed else None,
-        sjd2_window.level if timed else None,
+        time_k[layer] if timed and time_k is not None else None,
+        time_v[layer] if timed and time_v is not None else None,
+        level if timed else None,
         sjd2_window.done,
         shadow=sjd2_window.shadow,
         refeed=sjd2_window.refeed,
@@ -79,7 +82,7 @@ def window_attention_forward(
 
 
 def _check(
-    module: nn.Module,
+    module: Any,
     rows: int,
     key: Tensor,
     mask: Tensor | None,
@@ -115,7 +118,7 @@ def _check(
 
 @contextmanager
 def attached(model: PreTrainedModel) -> Iterator[PreTrainedModel]:
-    """Within the context the model's own layers (not its sub-models) use window attention; afterwards what they used before."""
+    """Within the context the model's own layers use window attention; afterwards what they used before."""
     before = model.config._attn_implementation
     attach(model)
     try:
@@ -125,7 +128,7 @@ def attached(model: PreTrainedModel) -> Iterator[PreTrainedModel]:
 
 
 def attach(model: PreTrainedModel) -> None:
-    """Let the model's own layers use window attention: this configuration only, no sub-model's (Emu3's VQ attention stays)."""
+    """Let the model's own layers use window attention; a sub-model's (Emu3's VQ attention) stay as they are."""
     model.set_attn_implementation({"": NAME})
 
 

@@ -1,15 +1,15 @@
 """The contract of a backbone: everything the decoder asks of a model, and nothing else.
 
-Letters as in docs/operators.md: B images, R model rows (B, or 2B under guidance: conditional rows first), L window slots, A re-feed
-rows, M query rows of one forward pass, H / Hkv heads, D head dim, S cache capacity, C channels, V image ids, F forced ids,
-T denoising levels, N tokens to generate.
+Letters as in docs/operators.md: B images, R model rows (B, or 2B under guidance: conditional rows first), L window
+slots, A re-feed rows, M query rows of one forward pass, H / Hkv heads, D head dim, S cache capacity, C channels, V
+image ids, F forced ids, T denoising levels, N tokens to generate.
 
-Ids come in two kinds. *Model ids* are the checkpoint's own, 0..V_all-1. *Local ids* are what the operators see: 0..V-1 the image
-tokens, V..V+F-1 the forced grid tokens; ``Backbone.ids`` maps local to model ids. The local id of an image token is its code, the
-number that the picture decoder knows.
+Ids come in two kinds. *Model ids* are the checkpoint's own, 0..V_all-1. *Local ids* are what the operators see: 0..V-1
+the image tokens, V..V+F-1 the forced grid tokens; ``Backbone.ids`` maps local to model ids. The local id of an image
+token is its code, the number that the picture decoder knows.
 
-There is no padding anywhere: every model row has its own prompt and its own cache length, and its rotary positions are 0, 1, 2, ...
-from its first prompt token on.
+There is no padding anywhere: every model row has its own prompt and its own cache length, and its rotary positions are
+0, 1, 2, ... from its first prompt token on.
 
 This file knows torch only. Models over transformers inherit the heavy part from ``transformer.py``.
 """
@@ -48,7 +48,7 @@ class Dims:
 
 @dataclass(frozen=True)
 class Prompt:
-    """What one image is conditioned on, as model ids: the conditional row, and the unconditional row when guidance is on."""
+    """What one image is conditioned on, as model ids: the conditional row, and under guidance the unconditional one."""
 
     cond: tuple[int, ...]
     uncond: tuple[int, ...] | None = None
@@ -59,7 +59,7 @@ class Attend:
     """What one forward pass hands to every layer's `window_attention`; the arguments are those of docs/operators.md.
 
     Attributes:
-        k_cache, v_cache: one [R, Hkv, S, D] tensor per layer (a list, or one [layers, R, Hkv, S, D] tensor), written in place.
+        k_cache, v_cache: one [R, Hkv, S, D] tensor per layer (or one [layers, R, Hkv, S, D]), written in place.
         kv_len, q_start: [R] int32.
         time_k, time_v: one [T+1, Hkv, D] tensor per layer (from `Backbone.timestep_kv`), or None.
         level: [R, M] int32, or None when all rows are clean.
@@ -92,7 +92,7 @@ class Memory:
     per_position: int
 
     def cache(self, rows: int, capacity: int) -> int:
-        """Bytes of a key-value cache of ``rows`` model rows and ``capacity`` positions (2 * layers * Hkv * D values each)."""
+        """Bytes of a key-value cache: 2 * layers * Hkv * D values per row and position."""
         return rows * capacity * self.per_position
 
 
@@ -101,8 +101,8 @@ class Defaults:
     """What ``None`` means in `generate`: the model card's values, with overrides per policy.
 
     Attributes:
-        common: values for every policy; keys are the parameters of `generate` (window, denoise_steps, guidance, temperature, top_k,
-            top_p) and ``spacing``, the word for the time grid.
+        common: values for every policy; keys are the parameters of `generate` (window, denoise_steps, guidance,
+            temperature, top_k, top_p) and ``spacing``, the word for the time grid.
         policy: per policy name, what differs from ``common``.
 
     Example:
@@ -119,7 +119,7 @@ class Defaults:
 
 
 class Backbone(ABC):
-    """What a new model must supply: the seven attributes and the seven abstract methods below. The rest follows from them.
+    """What a new model must supply: seven attributes, seven abstract methods. The rest follows from them.
 
     Attributes:
         name: for reports and error messages.
@@ -213,7 +213,7 @@ class Backbone(ABC):
 
     @property
     def vocabulary(self) -> Tensor:
-        """The rows whose mean and spread scale the noise: the model's whole input table, text tokens included, as in the paper."""
+        """The rows whose mean and spread scale the noise: the whole input table, text included, as in the paper."""
         return self.embedding
 
     @cached_property

@@ -2,7 +2,8 @@
 
     {"family": "lumina-mgpt" | "emu3", "card": {fields of LuminaCard or Emu3Card that differ from the published model}}
 
-Published checkpoints have no such file: their special ids are looked up by name in the vocabulary map of config.json, where it has one.
+Published checkpoints have no such file: their special ids are looked up by name in the vocabulary map of config.json,
+where it has one.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, fields, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from .base import Defaults
 from .emu3 import Emu3Card
@@ -75,7 +76,8 @@ def load_card(folder: Path) -> LuminaCard | Emu3Card | None:
 
 def named(card: _Card, vocabulary: Mapping[str, int] | None, names: Mapping[str, str]) -> _Card:
     """``card`` with the ids of all special tokens that the vocabulary map knows by name."""
-    found = {field: vocabulary[name] for field, name in names.items() if vocabulary and name in vocabulary}
+    known = vocabulary or {}
+    found: dict[str, Any] = {field: known[name] for field, name in names.items() if name in known}
     return replace(card, **found)
 
 

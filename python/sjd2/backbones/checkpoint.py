@@ -1,8 +1,8 @@
 """Checkpoints on disk: finding files, naming missing ones, and streaming tensors into a model that holds no memory yet.
 
-A model is built on the meta device, then every tensor is read, reshaped, converted and placed one at a time, so 34 GB of float32
-become 17 GB of bfloat16 without a moment at which both exist. safetensors and JSON only; pickled files need ``allow_pickle`` and are
-read with ``weights_only=True``. Code in a checkpoint is never run.
+A model is built on the meta device, then every tensor is read, reshaped, converted and placed one at a time, so 34 GB
+of float32 become 17 GB of bfloat16 without a moment at which both exist. safetensors and JSON only; pickled files need
+``allow_pickle`` and are read with ``weights_only=True``. Code in a checkpoint is never run.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ PICKLES = ["*.bin", "*.ckpt", "*.pt", "*.pth"]
 
 
 def locate(source: str | Path, *, revision: str | None = None, allow_pickle: bool = False) -> Path:
-    """The local folder or file of a checkpoint: a path as it is, or a hub id ("owner/name") after download into the hub's cache.
+    """The local folder or file of a checkpoint: a path as it is, or a hub id ("owner/name") after download into the
+    hub's cache.
 
     Args:
         source: path or hub id.
@@ -88,7 +89,8 @@ def open_checkpoint(path: Path, *, comes_from: str, allow_pickle: bool = False) 
         comes_from: where a user finds these weights; part of every error.
         allow_pickle: read pickled files too, by ``torch.load(weights_only=True)``.
 
-    Raises: FileNotFoundError that lists missing shards or says what was looked for; ValueError for pickled weights without the flag.
+    Raises: FileNotFoundError that lists missing shards or says what was looked for; ValueError for pickled weights
+        without the flag.
     """
     if path.is_file():
         _check_pickle([path], allow_pickle)
@@ -99,7 +101,8 @@ def open_checkpoint(path: Path, *, comes_from: str, allow_pickle: bool = False) 
     files = sorted(path.glob("*.safetensors"))
     if len(files) > 1:
         raise FileNotFoundError(
-            f"load: {path} holds {len(files)} safetensors files but no model.safetensors.index.json; it comes from {comes_from}"
+            f"load: {path} holds {len(files)} safetensors files but no model.safetensors.index.json; "
+            f"it comes from {comes_from}"
         )
     if not files:
         files = sorted(file for pattern in PICKLES for file in path.glob(pattern))[:1]
@@ -173,7 +176,7 @@ def place(model: nn.Module, name: str, tensor: Tensor, *, dtype: torch.dtype, de
 
 
 def restore_rotary(model: nn.Module, device: torch.device | str) -> None:
-    """Recompute the rotary frequencies, which no checkpoint holds: float32 always, since a bfloat16 copy ruins long positions."""
+    """Recompute the rotary frequencies, which no checkpoint holds; always float32, bfloat16 ruins long positions."""
     for module in model.modules():
         if isinstance(getattr(module, "inv_freq", None), Tensor) and module.inv_freq.is_meta:
             with torch.device("cpu"):
@@ -195,8 +198,8 @@ class _Reader:
         if self.path.suffix == ".safetensors":
             from safetensors import safe_open
 
-            self._open = safe_open(self.path, framework="pt", device="cpu")
-            self._open.__enter__()
+            opened: Any = safe_open(self.path, framework="pt", device="cpu")
+            self._open = opened.__enter__()
         else:
             loaded = torch.load(self.path, map_location="cpu", weights_only=True, mmap=True)
             self._dict = loaded.get("state_dict", loaded)
@@ -225,7 +228,7 @@ class _Reader:
 
 def _single(path: Path) -> Checkpoint:
     with _Reader(path) as names:
-        return Checkpoint({name: path for name in names.listed()})
+        return Checkpoint(dict.fromkeys(names.listed(), path))
 
 
 def _sharded(folder: Path, index: str, comes_from: str, allow_pickle: bool) -> Checkpoint:
@@ -247,8 +250,8 @@ def _check_pickle(files: list[Path], allow_pickle: bool) -> None:
     pickled = [path.name for path in files if path.suffix != ".safetensors"]
     if pickled and not allow_pickle:
         raise ValueError(
-            f"load: {_some(pickled)} is pickled, and only safetensors are read by default; pass allow_pickle=True to read it "
-            "with torch.load(weights_only=True), or convert it to safetensors"
+            f"load: {_some(pickled)} is pickled, and only safetensors are read by default; pass allow_pickle=True "
+            "to read it with torch.load(weights_only=True), or convert it to safetensors"
         )
 
 

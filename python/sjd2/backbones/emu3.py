@@ -3,8 +3,9 @@
     prompt        BOS {prompt} " masterpiece, film grained, best quality." BOI "{rows}*{columns}" IMG
     generated     w image tokens EOL | ... h rows ... | EOF EOI EOS
 
-720 x 720 pixels are 90 rows of 90 codes, 8193 tokens. The unconditional row is the model's long negative quality prompt with the same
-suffix. In the published loop it is left-padded and needs its own position ids; here every row has its own length and starts at 0.
+720 x 720 pixels are 90 rows of 90 codes, 8193 tokens. The unconditional row is the model's long negative quality prompt
+with the same suffix. In the published loop it is left-padded and needs its own position ids; here every row has its own
+length and starts at 0.
 """
 
 from __future__ import annotations
@@ -53,8 +54,8 @@ class Emu3Card:
     size: tuple[int, int] = (720, 720)
     positive: str = " masterpiece, film grained, best quality."
     negative: str = (
-        "lowres, bad anatomy, bad hands, text, error, missing fingers, extra digit, fewer digits, cropped, worst quality, "
-        "low quality, normal quality, jpeg artifacts, signature, watermark, username, blurry."
+        "lowres, bad anatomy, bad hands, text, error, missing fingers, extra digit, fewer digits, cropped, "
+        "worst quality, low quality, normal quality, jpeg artifacts, signature, watermark, username, blurry."
     )
     size_text: str = "{rows}*{columns}"
     defaults: Defaults = field(

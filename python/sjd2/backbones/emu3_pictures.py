@@ -1,7 +1,8 @@
 """Emu3's picture decoder: transformers' `Emu3VQVAE`, loaded from any of the layouts it is published in.
 
 - ``BAAI/Emu3-Gen-hf``: beside the language model, as ``model.vqmodel.*`` or ``vqmodel.*``;
-- ``BAAI/Emu3-VisionTokenizer``: the tensor names of its remote code, which are renamed here (1x1 convolutions of the attention become
+- ``BAAI/Emu3-VisionTokenizer``: the tensor names of its remote code, which are renamed here (1x1 convolutions of the
+  attention become
   linear layers, ``mid``, ``down``, ``up`` get their wrappers' names). The remote code itself is never run.
 """
 
@@ -59,7 +60,8 @@ class Emu3Pictures(nn.Module):
 
     def __init__(self, vq: Emu3VQVAE, mean: Sequence[float] = (0.5, 0.5, 0.5), std: Sequence[float] = (0.5, 0.5, 0.5)):
         super().__init__()
-        self.vq, self.mean, self.std = vq.eval(), tuple(mean), tuple(std)
+        self.vq, self.mean, self.std = vq, tuple(mean), tuple(std)
+        self.eval()
 
     @torch.no_grad()
     def forward(self, codes: Tensor) -> Tensor:

@@ -1,16 +1,17 @@
-"""A checkpoint's folder or hub id -> a backbone. Only files are read: safetensors, JSON, tokenizer files; no code of a checkpoint runs.
+"""A checkpoint's folder or hub id -> a backbone. Only files are read; no code of a checkpoint ever runs.
 
-| layout | told by | becomes |
+| layout | model_type | becomes |
 |---|---|---|
-| Lumina-mGPT, Chameleon, converted Anole | model_type "chameleon" | `LuminaMGPT`; VQGAN decoder from the same files if there, else ``vq`` |
-| BAAI/Emu3-Gen (remote-code names) | model_type "Emu3" | `Emu3`; VQ from ``vq`` (BAAI/Emu3-VisionTokenizer) |
-| BAAI/Emu3-Gen-hf, both generations of names | model_type "emu3" | `Emu3` with the VQ model inside |
-| an Emu3 text model alone | model_type "emu3_text_model" | `Emu3`; VQ from ``vq`` |
+| Lumina-mGPT, Chameleon, converted Anole | chameleon | `LuminaMGPT`; VQGAN decoder inside (Anole), else ``vq`` |
+| BAAI/Emu3-Gen (remote-code names) | Emu3 | `Emu3`; pictures from ``vq`` (BAAI/Emu3-VisionTokenizer) |
+| BAAI/Emu3-Gen-hf, both generations of names | emu3 | `Emu3`; VQ model inside |
+| an Emu3 text model alone | emu3_text_model | `Emu3`; pictures from ``vq`` |
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,6 @@ from transformers import (
     Emu3ForCausalLM,
     Emu3TextConfig,
     PreTrainedConfig,
-    PreTrainedModel,
 )
 
 from .base import Memory
@@ -48,7 +48,7 @@ def load_backbone(
     dtype: torch.dtype = torch.bfloat16,
     vq: str | Path | None = None,
     vq_dtype: torch.dtype = torch.float32,
-    tokenize: Tokenize | None = None,
+    tokenizer: Tokenize | str | Path | None = None,
     pictures: Pictures | None = None,
     allow_pickle: bool = False,
     revision: str | None = None,
@@ -60,7 +60,7 @@ def load_backbone(
         device, dtype: of the language model; weights are converted one tensor at a time.
         vq: file, folder or hub id of the picture decoder, where it is not part of the checkpoint.
         vq_dtype: of the picture decoder.
-        tokenize: text -> ids; None reads the checkpoint's tokenizer.
+        tokenizer: a function text -> ids, or the folder or hub id whose tokenizer is read; None is ``source``.
         pictures: codes -> uint8 pictures instead of a VQ decoder.
         allow_pickle: read pickled weights, with ``torch.load(weights_only=True)``.
         revision: of the hub repository.
@@ -81,8 +81,9 @@ def load_backbone(
         )
     else:
         fill(model, checkpoint, dtype=dtype, device=device, rename=emu3_name, comes_from=comes_from)
-    model.eval()
-    tokenize = tokenize or load_tokenizer(folder, comes_from)
+    model.train(False)
+    if not callable(tokenizer):
+        tokenizer = load_tokenizer(folder if tokenizer is None else locate(tokenizer), comes_from)
     if pictures is None and vq is not None:
         load = load_vqgan if lumina else load_emu3_pictures
         decoder = load(vq, dtype=vq_dtype, device=device, allow_pickle=allow_pickle)
@@ -90,14 +91,14 @@ def load_backbone(
     elif pictures is None:
         pictures = _inside(folder, config, checkpoint, lumina, vq_dtype, device)
     if lumina:
-        lumina_card = _lumina_card(config, folder)
+        lumina_card = _lumina_card(config, folder, Path(source).name)
         codes = image_ids(config.get("vocabulary_map"), lumina_card.V)
-        return LuminaMGPT(model, tokenize, lumina_card, pictures, codes)  # type: ignore[arg-type]
-    return Emu3(model, tokenize, _emu3_card(config, folder), pictures)  # type: ignore[arg-type]
+        return LuminaMGPT(model, tokenizer, lumina_card, pictures, codes)
+    return Emu3(model, tokenizer, _emu3_card(config, folder, Path(source).name), pictures)
 
 
 def estimate_memory(source: str | Path, *, dtype: torch.dtype = torch.bfloat16) -> Memory:
-    """Bytes that `load_backbone` would hold for the language model, and bytes per cached position, from config.json alone."""
+    """What `load_backbone` would hold for the language model, and a cached position costs, from config.json alone."""
     folder = locate(source)
     model = _empty(read_json(folder, "config.json", f"{LUMINA_FROM}, {EMU3_FROM}"), folder)
     text = model.config
@@ -137,22 +138,24 @@ def emu3_name(name: str) -> str | None:
 
 
 def _per_head(name: str, tensor: Tensor, wanted: torch.Size) -> Tensor:
-    """q/k norms [shards, D] where [heads, D] is wanted: each shard's values serve its run of heads (Lumina stores 1, the 34B model 4)."""
+    """q/k norms [shards, D] where [heads, D] is wanted: each shard's values serve a run of heads (7B: one for all)."""
     if re.search(r"\.[qk]_norm\.", name) and tensor.dim() == 2 and tensor.shape[0] and wanted[0] % tensor.shape[0] == 0:
         return tensor.repeat_interleave(wanted[0] // tensor.shape[0], 0)
     return tensor
 
 
-def _empty(config: dict[str, Any], folder: Path) -> PreTrainedModel:
+def _empty(config: dict[str, Any], folder: Path) -> Any:
     """The language model with its head, on the meta device: shapes without memory."""
     with torch.device("meta"):
         if family(config, folder) == "lumina-mgpt":
             held = dict(config)
             held["vocabulary_map"] = held.get("vocabulary_map") or {}
-            model = ChameleonForConditionalGeneration(_config(ChameleonConfig, held))
+            chameleon: Callable[..., Any] = ChameleonForConditionalGeneration
+            model = chameleon(_config(ChameleonConfig, held))
             del model.model.vqmodel  # the encoder is not needed to draw, and published checkpoints lack it
             return model
-        return Emu3ForCausalLM(_config(Emu3TextConfig, config.get("text_config") or config))
+        emu3: Callable[..., Any] = Emu3ForCausalLM
+        return emu3(_config(Emu3TextConfig, config.get("text_config") or config))
 
 
 def _config(kind: type[PreTrainedConfig], values: dict[str, Any]) -> PreTrainedConfig:
@@ -181,18 +184,18 @@ def _inside(
     return pictures_of(folder, config, checkpoint, dtype=dtype, device=device)
 
 
-def _lumina_card(config: dict[str, Any], folder: Path) -> LuminaCard:
+def _lumina_card(config: dict[str, Any], folder: Path, name: str) -> LuminaCard:
     card = load_card(folder)
     if card is not None:
         if not isinstance(card, LuminaCard):
             raise ValueError(f"load: {folder}: sjd2.json is for emu3, config.json for chameleon")
         return card
-    card = named(LuminaCard(name=folder.name), config.get("vocabulary_map"), LUMINA_NAMES)
-    side = re.search(r"-(\d{3,4})(?:-|$)", folder.name)  # Lumina-mGPT-7B-512, -768, -1024
+    card = named(LuminaCard(name=name), config.get("vocabulary_map"), LUMINA_NAMES)
+    side = re.search(r"-(\d{3,4})(?:-|$)", name)  # Lumina-mGPT-7B-512, -768, -1024
     return replace(card, size=(int(side[1]), int(side[1]))) if side else card
 
 
-def _emu3_card(config: dict[str, Any], folder: Path) -> Emu3Card:
+def _emu3_card(config: dict[str, Any], folder: Path, name: str) -> Emu3Card:
     card = load_card(folder)
     if card is not None:
         if not isinstance(card, Emu3Card):
@@ -201,5 +204,5 @@ def _emu3_card(config: dict[str, Any], folder: Path) -> Emu3Card:
     remote = {
         field: config[f"{name}_token_id"] for field, name in _EMU3_REMOTE_IDS.items() if f"{name}_token_id" in config
     }
-    card = replace(Emu3Card(name=folder.name), **remote)
+    card = replace(Emu3Card(name=name), **remote)
     return named(card, config.get("vocabulary_map"), EMU3_NAMES)

@@ -3,12 +3,12 @@
     prompt        BOS "Generate an image of {width}x{height} according to the following prompt:\\n{prompt}" SEP
     generated     BOI size(rows) size(columns) | w image tokens EOL | ... h rows ... | EOI SEP
 
-Everything but the h * w image tokens is dictated by the picture's size, so it is forced; 768 x 768 pixels are 48 rows of 48 codes,
-2357 tokens in all.
+Everything but the h * w image tokens is dictated by the picture's size, so it is forced; 768 x 768 pixels are 48 rows
+of 48 codes, 2357 tokens in all.
 
-The unconditional row of the published loops is the conditional one with everything before the last prompt token masked, and position
-ids counted from the first visible token. A masked key is no key, so that row is the one-token prompt SEP at position 0: nothing to
-mask, nothing to pad.
+The unconditional row of the published loops is the conditional one with everything before the last prompt token masked,
+and position ids counted from the first visible token. A masked key is no key, so that row is the one-token prompt SEP
+at position 0: nothing to mask, nothing to pad.
 """
 
 from __future__ import annotations

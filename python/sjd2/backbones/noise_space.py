@@ -1,8 +1,9 @@
-"""The space the noise lives in: the scale of the embeddings over the vocabulary, and timesteps as tokens of the same scale.
+"""The space the noise lives in: the scale of the embeddings over the vocabulary, and timesteps as tokens of the same
+scale.
 
-SJD2 section 4.3 and Fig. 5: embeddings are normalised by mean and standard deviation over the vocabulary (without that the method
-fails completely), and timestep encodings get the same treatment. Ours where the paper is silent: the sinusoid is that of 1000 * t
-with maximal period 10,000, standardised over its channels before it is de-normalised.
+SJD2 section 4.3 and Fig. 5: embeddings are normalised by mean and standard deviation over the vocabulary (without that
+the method fails completely), and timestep encodings get the same treatment. Ours where the paper is silent: the
+sinusoid is that of 1000 * t with maximal period 10,000, standardised over its channels before it is de-normalised.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ def vocabulary_mean_std(table: Tensor) -> tuple[Tensor, Tensor]:
     Args:
         table: [V_all, C], any floating dtype.
 
-    Returns: mean [C], std [C], float32; the variance divides by V_all. Accumulated in float64, in chunks of rows, in two passes.
+    Returns: mean [C], std [C], float32; the variance divides by V_all. Accumulated in float64, in chunks of rows, in
+        two passes.
 
     Example:
         >>> vocabulary_mean_std(torch.tensor([[0.0, 1.0], [2.0, 5.0]]))
@@ -40,7 +42,8 @@ def timestep_embedding(times: Tensor, mean: Tensor, std: Tensor) -> Tensor:
         times: [T+1], the time of each level in [0, 1].
         mean, std: [C], of the embeddings over the vocabulary.
 
-    Returns: [T+1, C] float32 (float64 if times is): ``mean + std * standardised(cos, sin of 1000 t * 10000^(-i / (C/2)))``.
+    Returns: [T+1, C] float32 (float64 if times is): ``mean + std * standardised(cos, sin of 1000 t * 10000^(-i /
+        (C/2)))``.
 
     Source: SJD2 section 4.3; width, period and standardisation are ours.
 

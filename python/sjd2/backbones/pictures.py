@@ -9,7 +9,8 @@ from torch import Tensor
 
 
 def to_uint8(pixels: Tensor, mean: Sequence[float] = (0.5, 0.5, 0.5), std: Sequence[float] = (0.5, 0.5, 0.5)) -> Tensor:
-    """[B, 3, height, width] values, ``(x - mean) / std`` of colours in 0..1, -> [B, height, width, 3] uint8, to the nearest.
+    """[B, 3, height, width] values, ``(x - mean) / std`` of colours in 0..1, -> [B, height, width, 3] uint8, to the
+    nearest.
 
     Example:
         >>> to_uint8(torch.tensor([-2.0, 0.0, 1.0]).view(1, 3, 1, 1)).flatten().tolist()

@@ -1,12 +1,14 @@
-"""Random models of both families, a few ten thousand parameters each: for tests, examples and dry runs without a download.
+"""Random models of both families, a few ten thousand parameters each: for tests, examples and dry runs without a
+download.
 
-The layers are the library's own (transformers' Chameleon and Emu3), the grammar is the published one with small ids. Weights are
-random but not small, so that a wrong mask, position or timestep changes the output visibly.
+The layers are the library's own (transformers' Chameleon and Emu3), the grammar is the published one with small ids.
+Weights are random but not small, so that a wrong mask, position or timestep changes the output visibly.
 """
 
 from __future__ import annotations
 
-from typing import TypeVar
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -47,7 +49,7 @@ def words(vocabulary: int, text: str) -> list[int]:
 
 
 def chameleon_config(V: int = 8, layers: int = 2, max_positions: int = 256, swin_norm: bool = False) -> ChameleonConfig:
-    """A Chameleon configuration of 64 channels and 4 heads; ids: 4 specials, V image tokens, 5 specials, 9 sizes, `WORDS` words."""
+    """A Chameleon configuration of 64 channels; ids: 4 specials, V image tokens, 5 specials, 9 sizes, `WORDS` words."""
     names = {f"IMGIMG{''.join('ABCDEFGHIJ'[int(d)] for d in str(code))}Z": 4 + code for code in range(V)}
     return ChameleonConfig(
         vocab_size=4 + V + 5 + 9 + WORDS,
@@ -113,8 +115,8 @@ def tiny_lumina(
         >>> tiny_lumina().grid().n_tokens  # 4 rows of 6 codes and an end of line, 5 tokens around them
         33
     """
-    model = ChameleonForConditionalGeneration(chameleon_config(V, layers, max_positions, swin_norm))
-    randomise(model, seed).to(dtype).eval()
+    build: Callable[..., Any] = ChameleonForConditionalGeneration
+    model = randomise(build(chameleon_config(V, layers, max_positions, swin_norm)), seed).to(dtype).eval()
     vq = VQGANDecoder(VQGANShape(V, embed=8, z=8, widths=(32, 32), blocks=2, attention=(False, False)))
     vocabulary = model.config.vocab_size
     pictures = randomise(vq, seed + 1).eval().pictures
@@ -122,7 +124,7 @@ def tiny_lumina(
 
 
 def emu3_text_config(V: int = 8, layers: int = 2, max_positions: int = 256) -> Emu3TextConfig:
-    """An Emu3 configuration of 64 channels, 4 heads and 2 key-value heads; ids: 8 specials, V image tokens, `WORDS` words."""
+    """An Emu3 configuration of 64 channels, two query heads per key head; ids: 8 specials, V image tokens, `WORDS`."""
     return Emu3TextConfig(
         vocab_size=8 + V + WORDS,
         hidden_size=64,
@@ -192,7 +194,8 @@ def tiny_emu3(
         >>> tiny_emu3().grid().n_tokens  # 3 rows of 5 codes and an end of line, 3 tokens after them
         21
     """
-    model = randomise(Emu3ForCausalLM(emu3_text_config(V, layers, max_positions)), seed).to(dtype).eval()
+    build: Callable[..., Any] = Emu3ForCausalLM
+    model = randomise(build(emu3_text_config(V, layers, max_positions)), seed).to(dtype).eval()
     vocabulary = model.config.vocab_size
     pictures = Emu3Pictures(randomise(Emu3VQVAE(emu3_vq_config(V)), seed + 1))
     return Emu3(model, lambda text: words(vocabulary, text), emu3_card(V), pictures)

@@ -1,7 +1,8 @@
 """Text to model ids, from the files of a checkpoint, without running any of its code.
 
-``tokenizer.json`` is read by the `tokenizers` library. Emu3-Gen ships a tiktoken file instead (base64 token and rank per line), whose
-byte-pair merges are rebuilt here. Special tokens inside a prompt are taken as plain text: a prompt cannot end its own picture.
+``tokenizer.json`` is read by the `tokenizers` library. Emu3-Gen ships a tiktoken file instead (base64 token and rank
+per line), whose byte-pair merges are rebuilt here. Special tokens inside a prompt are taken as plain text: a prompt
+cannot end its own picture.
 """
 
 from __future__ import annotations
@@ -38,8 +39,8 @@ def load_tokenizer(folder: Path, comes_from: str) -> Tokenize:
 def from_tiktoken(path: Path) -> Tokenizer:
     """A byte-level BPE tokenizer from a tiktoken rank file, cut as Emu3's is.
 
-    tiktoken merges any two neighbours whose concatenation is a token, lowest rank first: so every split of a token into two tokens is
-    a merge rule, ordered by the token's rank.
+    tiktoken merges any two neighbours whose concatenation is a token, lowest rank first: so every split of a token into
+    two tokens is a merge rule, ordered by the token's rank.
     """
     lines = path.read_text(encoding="ascii").splitlines()
     ranks = {base64.b64decode(token): int(rank) for token, rank in (line.split() for line in lines if line.strip())}
@@ -67,7 +68,7 @@ def from_tiktoken(path: Path) -> Tokenizer:
 
 
 def _byte_letters() -> list[str]:
-    """The printable letter that byte-level BPE writes for each byte: itself where printable, else the next from U+0100 on."""
+    """What byte-level BPE writes for each byte: its letter where it is printable, else the next one from U+0100 on."""
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = [byte for byte in range(256) if byte not in printable]
     return [chr(byte) if byte in printable else chr(0x100 + others.index(byte)) for byte in range(256)]

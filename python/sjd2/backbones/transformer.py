@@ -1,7 +1,8 @@
 """A backbone over a decoder-only model of transformers: everything that does not depend on the model's grammar.
 
 A subclass adds prompts, grid and picture decoder. Nothing of the wrapped model is copied: its own layers run, with
-`window_attention` plugged in (attention.py), and only the rows of its output head that belong to image ids are multiplied.
+`window_attention` plugged in (attention.py), and only the rows of its output head that belong to image ids are
+multiplied.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ class TransformersBackbone(Backbone):
         default_size: (width, height) in pixels.
         defaults: the model card's values.
         tokenize: text -> model ids, without special tokens.
-        pictures: [B, height, width] codes -> [B, pixel height, pixel width, 3] uint8; None if there is no picture decoder.
+        pictures: [B, height, width] codes -> [B, pixel height, pixel width, 3] uint8; None if there is no picture
+            decoder.
         no_pictures: the error text of `decode` in that case: which file is missing and where it comes from.
     """
 
@@ -50,7 +52,8 @@ class TransformersBackbone(Backbone):
         pictures: Pictures | None = None,
         no_pictures: str = "no picture decoder was given",
     ):
-        self.text, self.lm_head = text.eval(), lm_head
+        self.text, self.lm_head = text, lm_head
+        text.train(False)
         self.name, self.V, self.default_size, self.defaults = name, V, default_size, defaults
         self.tokenize, self.pictures, self.no_pictures = tokenize, pictures, no_pictures
         self.ids = ids.to(device=self.embedding.device, dtype=torch.int64)
@@ -77,8 +80,8 @@ class TransformersBackbone(Backbone):
     @property
     def embedding(self) -> Tensor:  # type: ignore[override]  # always the live weight: tuning changes it in place
         """[V_all, C], the model's own input table."""
-        weight: Tensor = self.text.get_input_embeddings().weight
-        return weight
+        table: nn.Embedding = self.text.get_input_embeddings()  # type: ignore[assignment]
+        return table.weight
 
     @torch.no_grad()
     def forward(self, rows: Tensor, positions: Tensor, attend: Attend) -> Tensor:
@@ -100,7 +103,7 @@ class TransformersBackbone(Backbone):
 
     @torch.no_grad()
     def timestep_kv(self, times: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        """See `Backbone.timestep_kv`. One token per level, alone in its row at position 0, through the whole model once."""
+        """See `Backbone.timestep_kv`. One token per level, alone in its row at position 0."""
         n, device, d = len(times), self.embedding.device, self.dims
         wide = times.to(device=device, dtype=torch.float64 if self.dtype == torch.float64 else torch.float32)
         rows = timestep_embedding(wide, self.mean, self.std).to(self.dtype)[:, None]

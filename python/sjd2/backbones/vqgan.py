@@ -1,11 +1,11 @@
 """The decoder of Chameleon's VQGAN (f16, 8192 codes): codes -> picture. transformers has the encoder only.
 
-The architecture is that of the VQGAN paper (arXiv 2012.09841) as configured for Chameleon: code vectors, a 1x1 convolution, a 3x3
-convolution, a middle of residual block, attention, residual block, then per level residual blocks and a nearest-neighbour doubling
-with a 3x3 convolution, group norm, swish, 3x3 convolution to RGB in [-1, 1].
+The architecture is that of the VQGAN paper (arXiv 2012.09841) as configured for Chameleon: code vectors, a 1x1
+convolution, a 3x3 convolution, a middle of residual block, attention, residual block, then per level residual blocks
+and a nearest-neighbour doubling with a 3x3 convolution, group norm, swish, 3x3 convolution to RGB in [-1, 1].
 
-Module names are those of Meta's checkpoint (``quantize.embedding``, ``post_quant_conv``, ``decoder.*``), so that it loads by name;
-widths, depths and attention levels are read from the tensors' shapes, no configuration file is needed.
+Module names are those of Meta's checkpoint (``quantize.embedding``, ``post_quant_conv``, ``decoder.*``), so that it
+loads by name; widths, depths and attention levels are read from the tensors' shapes, no configuration file is needed.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ class Middle(nn.Module):
 
 
 class Level(nn.Module):
-    """The residual blocks of one level, attention after each where the checkpoint has it, and the doubling to the next finer one."""
+    """Residual blocks, attention after each where the checkpoint has it, and the doubling to the next finer level."""
 
     def __init__(self, width_in: int, width: int, blocks: int, attention: bool, upsample: bool):
         super().__init__()
@@ -171,7 +171,8 @@ class VQGANDecoder(nn.Module):
     """Codes -> pictures.
 
     Example:
-        >>> vq = VQGANDecoder(VQGANShape(codes=16, embed=4, z=4, widths=(32, 32), blocks=1, attention=(False, False))).eval()
+        >>> shape = VQGANShape(codes=16, embed=4, z=4, widths=(32, 32), blocks=1, attention=(False, False))
+        >>> vq = VQGANDecoder(shape).eval()
         >>> vq.pictures(torch.zeros(1, 2, 3, dtype=torch.long)).shape
         torch.Size([1, 4, 6, 3])
     """
@@ -206,11 +207,11 @@ def load_vqgan(
 ) -> VQGANDecoder:
     """A decoder from Meta's vqgan.ckpt, a safetensors file of the same names, or a folder that holds one of them.
 
-    Prefixes before ``decoder.``, ``post_quant_conv.`` and ``quantize.`` are dropped (``model.vqmodel.`` in converted checkpoints);
-    the encoder and training losses are left out.
+    Prefixes before ``decoder.``, ``post_quant_conv.`` and ``quantize.`` are dropped (``model.vqmodel.`` in converted
+    checkpoints); the encoder and training losses are left out.
 
-    Raises: FileNotFoundError, ValueError that name what is missing and where it comes from; ValueError for a pickled file without
-    ``allow_pickle``.
+    Raises: FileNotFoundError, ValueError that name what is missing and where it comes from; ValueError for a pickled
+    file without ``allow_pickle``.
     """
     path = locate(source, allow_pickle=allow_pickle)
     checkpoint = open_checkpoint(path, comes_from=COMES_FROM, allow_pickle=allow_pickle)
