@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,15 @@ from sjd2.backbones.emu3_pictures import load_emu3_pictures, vq_config, vq_name
 from sjd2.backbones.tiny import emu3_vq_config, randomise
 from torch import Tensor
 from transformers import Emu3VQVAE
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """Models this small only wait for a second thread."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def model() -> Emu3VQVAE:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,15 @@ from torch import Tensor
 from transformers import ChameleonForConditionalGeneration, Emu3ForCausalLM, Emu3VQVAE
 
 VQ = VQGANShape(codes=8, embed=8, z=8, widths=(32, 32), blocks=2, attention=(False, False))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """Models this small only wait for a second thread."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def put(folder: Path, config: dict[str, Any], state: dict[str, Tensor], shards: int = 1) -> Path:

@@ -69,6 +69,7 @@ class ResidualBlock(nn.Module):
             self.nin_shortcut = nn.Conv2d(width_in, width_out, 1)
 
     def forward(self, x: Tensor) -> Tensor:
+        """[B, width_in, h, w] -> [B, width_out, h, w]."""
         h = self.conv1(silu(self.norm1(x)))
         h = self.conv2(silu(self.norm2(h)))
         return h + (self.nin_shortcut(x) if hasattr(self, "nin_shortcut") else x)
@@ -83,6 +84,7 @@ class AttentionBlock(nn.Module):
         self.q, self.k, self.v, self.proj_out = (nn.Conv2d(width, width, 1) for _ in range(4))
 
     def forward(self, x: Tensor) -> Tensor:
+        """[B, width, h, w] -> the same shape."""
         h = self.norm(x)
         q, k, v = (part(h).flatten(2).transpose(1, 2) for part in (self.q, self.k, self.v))  # [B, cells, width]
         h = nn.functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(x.shape)
@@ -97,6 +99,7 @@ class Upsample(nn.Module):
         self.conv = nn.Conv2d(width, width, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
+        """[B, width, h, w] -> [B, width, 2 h, 2 w]."""
         out: Tensor = self.conv(interpolate(x, scale_factor=2.0, mode="nearest"))
         return out
 
@@ -113,6 +116,7 @@ class Middle(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        """[B, width, h, w] -> the same shape."""
         out: Tensor = self.block_2(self.attn_1(self.block_1(x)))
         return out
 
@@ -128,6 +132,7 @@ class Level(nn.Module):
             self.upsample = Upsample(width)
 
     def forward(self, x: Tensor) -> Tensor:
+        """[B, width_in, h, w] -> [B, width, h, w], or twice the size with upsample."""
         for i, block in enumerate(self.block):
             x = block(x)
             if len(self.attn):
@@ -152,6 +157,7 @@ class Decoder(nn.Module):
         self.norm_out, self.conv_out = _norm(widths[0]), nn.Conv2d(widths[0], shape.out, 3, padding=1)
 
     def forward(self, z: Tensor) -> Tensor:
+        """[B, z, h, w] -> [B, out, h * 2^(levels-1), w * 2^(levels-1)]."""
         h = self.mid(self.conv_in(z))
         for level in reversed(self.up):
             h = level(h)
