@@ -101,6 +101,13 @@ def test_pickled_weights_need_the_flag(tmp_path: Path, shards: bool) -> None:
     assert all(torch.equal(value, held[name]) for name, value in got.state_dict().items())
 
 
+def test_pickles_of_the_oldest_format_are_read_too(tmp_path: Path) -> None:
+    held = state()
+    torch.save({"state_dict": held}, tmp_path / "old.ckpt", _use_new_zipfile_serialization=False)
+    got = load(tmp_path / "old.ckpt", model(), allow_pickle=True)
+    assert torch.equal(got.state_dict()["0.weight"], held["0.weight"])
+
+
 def test_safetensors_win_over_pickles_beside_them(tmp_path: Path) -> None:
     shard(tmp_path, state(1), "bin")
     save_file(state(2), tmp_path / "model.safetensors")

@@ -174,6 +174,16 @@ def test_without_a_card_the_vocabulary_map_names_the_special_tokens(tmp_path: Pa
     assert loaded.head(torch.randn(1, 64).bfloat16()).shape == (1, 8192)
 
 
+def test_the_1024_model_counts_as_far_as_its_own_pictures() -> None:
+    from sjd2.backbones.loading import _lumina_card
+
+    card = _lumina_card({"max_position_embeddings": 4096}, Path("/nowhere/1a2b"), "Lumina-mGPT-7B-1024")
+    assert card.size == (1024, 1024)
+    assert card.max_positions is not None
+    assert card.max_positions > 64 * 65 + 5
+    assert _lumina_card({"max_position_embeddings": 4096}, Path("/nowhere"), "Lumina-mGPT-7B-768").max_positions is None
+
+
 def test_a_shuffled_vocabulary_map_moves_the_codes(tmp_path: Path) -> None:
     model = chameleon()
     config = model.config.to_dict()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -201,7 +202,8 @@ class _Reader:
             opened: Any = safe_open(self.path, framework="pt", device="cpu")
             self._open = opened.__enter__()
         else:
-            loaded = torch.load(self.path, map_location="cpu", weights_only=True, mmap=True)
+            mapped = zipfile.is_zipfile(self.path)  # torch before 1.6 wrote another format, which is read whole
+            loaded = torch.load(self.path, map_location="cpu", weights_only=True, mmap=mapped)
             self._dict = loaded.get("state_dict", loaded)
         return self
 

@@ -37,6 +37,7 @@ from .transformer import Pictures, Tokenize, TransformersBackbone
 from .vqgan import decoder_of, load_vqgan
 
 LUMINA_FROM = "Alpha-VLLM/Lumina-mGPT-7B-768 on the hub"
+PROMPT_ROOM = 1024  # positions beside the picture
 EMU3_FROM = "BAAI/Emu3-Gen or BAAI/Emu3-Gen-hf on the hub"
 _EMU3_REMOTE_IDS = {"img": "img", "boi": "boi", "eoi": "eoi", "eol": "eol", "eof": "eof", "bos": "bos", "eos": "eos"}
 
@@ -192,7 +193,13 @@ def _lumina_card(config: dict[str, Any], folder: Path, name: str) -> LuminaCard:
         return card
     card = named(LuminaCard(name=name), config.get("vocabulary_map"), LUMINA_NAMES)
     side = re.search(r"-(\d{3,4})(?:-|$)", name)  # Lumina-mGPT-7B-512, -768, -1024
-    return replace(card, size=(int(side[1]), int(side[1]))) if side else card
+    if not side:
+        return card
+    card = replace(card, size=(int(side[1]), int(side[1])))
+    codes = int(side[1]) // card.cell
+    # the 1024 model draws pictures longer than Chameleon's 4096 positions; rotary embeddings have no table that ends
+    needed = codes * (codes + 1) + PROMPT_ROOM
+    return replace(card, max_positions=needed) if needed > config.get("max_position_embeddings", 0) else card
 
 
 def _emu3_card(config: dict[str, Any], folder: Path, name: str) -> Emu3Card:

@@ -41,6 +41,7 @@ class LuminaCard:
         grain: pixels per size unit; cell: pixels per code.
         size: (width, height) in pixels.
         template: the text around a prompt.
+        max_positions: the longest sequence; None is what the configuration says.
         defaults: values of `generate` for None (SJD2's for the window, T, guidance and top-k).
     """
 
@@ -58,6 +59,7 @@ class LuminaCard:
     cell: int = 16
     size: tuple[int, int] = (768, 768)
     template: str = "Generate an image of {width}x{height} according to the following prompt:\n{prompt}"
+    max_positions: int | None = None
     defaults: Defaults = field(
         default_factory=lambda: Defaults(
             {
@@ -112,6 +114,7 @@ class LuminaMGPT(TransformersBackbone):
             tokenize=tokenize,
             pictures=pictures,
             no_pictures=NO_PICTURES,
+            max_positions=card.max_positions,
         )
         self.card = card
 

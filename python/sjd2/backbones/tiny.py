@@ -98,6 +98,7 @@ def tiny_lumina(
     layers: int = 2,
     seed: int = 0,
     dtype: torch.dtype = torch.float32,
+    device: torch.device | str = "cpu",
     max_positions: int = 256,
     swin_norm: bool = False,
 ) -> LuminaMGPT:
@@ -107,7 +108,7 @@ def tiny_lumina(
         V: number of image ids.
         layers: of the language model.
         seed: of the weights.
-        dtype: of the language model.
+        dtype, device: of the language model; the picture decoder stays float32 on the CPU.
         max_positions: longest sequence.
         swin_norm: the 34B model's order of norms.
 
@@ -116,7 +117,7 @@ def tiny_lumina(
         33
     """
     build: Callable[..., Any] = ChameleonForConditionalGeneration
-    model = randomise(build(chameleon_config(V, layers, max_positions, swin_norm)), seed).to(dtype).eval()
+    model = randomise(build(chameleon_config(V, layers, max_positions, swin_norm)), seed).to(device, dtype).eval()
     vq = VQGANDecoder(VQGANShape(V, embed=8, z=8, widths=(32, 32), blocks=2, attention=(False, False)))
     vocabulary = model.config.vocab_size
     pictures = randomise(vq, seed + 1).eval().pictures
@@ -179,6 +180,7 @@ def tiny_emu3(
     layers: int = 2,
     seed: int = 0,
     dtype: torch.dtype = torch.float32,
+    device: torch.device | str = "cpu",
     max_positions: int = 256,
 ) -> Emu3:
     """A random Emu3 with a random picture decoder.
@@ -187,7 +189,7 @@ def tiny_emu3(
         V: number of image ids.
         layers: of the language model.
         seed: of the weights.
-        dtype: of the language model.
+        dtype, device: of the language model; the picture decoder stays float32 on the CPU.
         max_positions: longest sequence.
 
     Example:
@@ -195,7 +197,7 @@ def tiny_emu3(
         21
     """
     build: Callable[..., Any] = Emu3ForCausalLM
-    model = randomise(build(emu3_text_config(V, layers, max_positions)), seed).to(dtype).eval()
+    model = randomise(build(emu3_text_config(V, layers, max_positions)), seed).to(device, dtype).eval()
     vocabulary = model.config.vocab_size
     pictures = Emu3Pictures(randomise(Emu3VQVAE(emu3_vq_config(V)), seed + 1))
     return Emu3(model, lambda text: words(vocabulary, text), emu3_card(V), pictures)

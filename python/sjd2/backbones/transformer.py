@@ -8,6 +8,7 @@ multiplied.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -36,6 +37,7 @@ class TransformersBackbone(Backbone):
         pictures: [B, height, width] codes -> [B, pixel height, pixel width, 3] uint8; None if there is no picture
             decoder.
         no_pictures: the error text of `decode` in that case: which file is missing and where it comes from.
+        max_positions: the longest sequence; None is what the configuration says.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class TransformersBackbone(Backbone):
         tokenize: Tokenize,
         pictures: Pictures | None = None,
         no_pictures: str = "no picture decoder was given",
+        max_positions: int | None = None,
     ):
         self.text, self.lm_head = text, lm_head
         text.train(False)
@@ -69,7 +72,7 @@ class TransformersBackbone(Backbone):
             Hkv=config.num_key_value_heads or config.num_attention_heads,
             D=D,
             C=config.hidden_size,
-            max_positions=config.max_position_embeddings,
+            max_positions=max_positions or config.max_position_embeddings,
         )
         first = int(ids[0])
         # a contiguous run of ids is a view of the head's weight; anything else has to be gathered once
@@ -80,8 +83,7 @@ class TransformersBackbone(Backbone):
     @property
     def embedding(self) -> Tensor:  # type: ignore[override]  # always the live weight: tuning changes it in place
         """[V_all, C], the model's own input table."""
-        table: nn.Embedding = self.text.get_input_embeddings()  # type: ignore[assignment]
-        return table.weight
+        return cast(nn.Embedding, self.text.get_input_embeddings()).weight
 
     @torch.no_grad()
     def forward(self, rows: Tensor, positions: Tensor, attend: Attend) -> Tensor:
