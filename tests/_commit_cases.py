@@ -116,6 +116,8 @@ class Decoder:
         keep = torch.rand(B, L, generator=g) < 0.3  # a redraw may return the draft
         slot = torch.arange(L)
         tokens = torch.where((slot < accept_len[:, None]) | keep, draft, fresh)
+        forced = torch.rand(B, L, generator=g) < 0.03  # a forced slot is accepted whatever was fed there
+        tokens = torch.where(forced, fresh, tokens)
         level = torch.zeros(B, L, dtype=torch.int32)
         if levels:
             first = torch.randint(0, L + 1, (B, 1), generator=g)  # mostly clean first, then noisy; sometimes mixed

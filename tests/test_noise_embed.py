@@ -181,6 +181,15 @@ def test_done_images_are_zeros(backend: str) -> None:
 
 
 @on_backends
+def test_ids_outside_the_table_read_zeros(backend: str) -> None:
+    """B15: no row of the table stands in for them, not even multiplied by zero."""
+    table, token = torch.full((3, 9), float("nan")), torch.tensor([[-1, 3, -(2**40), 2**40]])
+    mean, std, t = torch.full((9,), 2.0), torch.zeros(9), torch.tensor([[0.0, 0.25, 0.5, 1.0]])
+    rows = sjd2_kernels.noise_embed(table, token, mean, std, t, backend=backend)
+    assert torch.equal(rows, (2 * t)[..., None].expand(1, 4, 9))
+
+
+@on_backends
 def test_independent_of_the_batch(backend: str) -> None:
     """B6, B7: permuted, padded, split and repeated images give the same bits."""
     a = case(B=6, N=9, C=300)

@@ -275,6 +275,17 @@ def test_garbage_stays_where_it_is(backend: str) -> None:
 
 
 @on_backends
+def test_ids_outside_the_table_read_zeros(backend: str) -> None:
+    """B15: no row of the table stands in for them, not even multiplied by zero; the draft keeps the id as it is."""
+    ids = torch.tensor([[-1, 20, -(2**40), 2**40]])
+    a = one_image(tokens=ids, fresh=ids, table=torch.full((20, 2), float("nan")))
+    state, _, draft, rows = sjd2_kernels.noise_mix(**a, backend=backend)
+    assert state[0, :, 0].tolist() == [0.0, 0.0, 0.5 * 2, 0.5 * 3]
+    assert torch.equal(rows, state)
+    assert draft.tolist() == [[-1, 20, -1, -1]]
+
+
+@on_backends
 def test_done_images_are_skipped(backend: str) -> None:
     state, level, draft, rows = sjd2_kernels.noise_mix(**case(), backend=backend)
     assert state[1].eq(0).all()
