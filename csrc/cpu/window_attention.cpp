@@ -67,7 +67,7 @@ struct Head {
 template <class E>
 struct Chunk {
   using T = Compute<E>;
-  static constexpr int W = kLanes<T>;
+  static constexpr int lanes = kLanes<T>;
 
   const Head<E>& head;
   int64_t first, count, D, width, depth;  // width: D in whole panels; depth: D in whole vectors
@@ -75,7 +75,7 @@ struct Chunk {
 
   Chunk(const Head<E>& of, int64_t from, int64_t rows, const AttentionPlan& plan, char* scratch)
       : head(of), first(from), count(rows), D(of.a.D), width(AttentionPlan::rounded(D, kPanel<T>)),
-        depth(AttentionPlan::rounded(D, W)) {
+        depth(AttentionPlan::rounded(D, lanes)) {
     const auto area = [&](int64_t offset) { return reinterpret_cast<T*>(scratch + offset); };
     query = area(plan.query), sum = area(plan.sum), top = area(plan.top), total = area(plan.total);
     keys = area(plan.keys), values = area(plan.values), scores = area(plan.scores);
@@ -107,7 +107,7 @@ struct Chunk {
   T dot(const T* x, const E* y) const {
     Lanes<T> acc = {};
     int64_t d = 0;
-    for (; d + W <= D; d += W) acc += load_lanes(x + d) * load_lanes(y + d);
+    for (; d + lanes <= D; d += lanes) acc += load_lanes(x + d) * load_lanes(y + d);
     T rest = 0;
     for (; d < D; ++d) rest += x[d] * load(y[d]);
     return sjd2::sum<T>(acc) + rest;
@@ -183,17 +183,17 @@ struct Chunk {
   // Scores of one row to weights relative to its new top; returns the factor that brings older weights to that top.
   T weigh(int64_t n, T* row, int64_t seen) const {
     if (seen <= 0) return T(1);
-    const int64_t vectors = (seen + W - 1) / W;
-    if (const int64_t rest = seen % W) {
-      for (int64_t t = rest; t < W; ++t) row[(vectors - 1) * W + t] = T(kLowest);
+    const int64_t vectors = (seen + lanes - 1) / lanes;
+    if (const int64_t rest = seen % lanes) {
+      for (int64_t t = rest; t < lanes; ++t) row[(vectors - 1) * lanes + t] = T(kLowest);
     }
     Lanes<T> best = splat(top[n]);
-    for (int64_t j = 0; j < vectors; ++j) best = larger<T>(best, load_lanes(row + j * W));
+    for (int64_t j = 0; j < vectors; ++j) best = larger<T>(best, load_lanes(row + j * lanes));
     const T peak = largest<T>(best);
     Lanes<T> weights = {};
     for (int64_t j = 0; j < vectors; ++j) {
-      const Lanes<T> w = exp_lanes(load_lanes(row + j * W) - peak);
-      store_lanes(row + j * W, w);
+      const Lanes<T> w = exp_lanes(load_lanes(row + j * lanes) - peak);
+      store_vector(row + j * lanes, w);
       weights += w;
     }
     const T fade = exp_lanes(splat(top[n] - peak))[0];
