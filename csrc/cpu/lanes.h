@@ -1,31 +1,26 @@
-// Vectors as wide as the target's registers: loads with conversion, 2**x, reductions, a transposition in registers.
-//
-// GCC's vector extension, so one text serves SSE2, AVX2, AVX-512 and other machines. What a lane computes never depends on
-// the other lanes, except in the reductions, whose order is fixed.
+// Vectors of either compute type, as wide as the target's registers: what a kernel needs that is written once for float and
+// double. Lanes never influence each other, except in the reductions, whose order is fixed.
 #pragma once
 
-#include "sjd2/real.h"
-
-#if defined(__AVX512F__)
-#define SJD2_VECTOR_BYTES 64
-#elif defined(__AVX2__)
-#define SJD2_VECTOR_BYTES 32
-#else
-#define SJD2_VECTOR_BYTES 16
-#endif
+#include "cpu/simd.h"
 
 namespace sjd2 {
 inline namespace SJD2_TARGET {
 
 template <class T>
-struct LanesOf {
-  static constexpr int width = SJD2_VECTOR_BYTES / sizeof(T);
-  typedef T type __attribute__((vector_size(SJD2_VECTOR_BYTES)));
+struct LanesOf;
+template <>
+struct LanesOf<float> {
+  using type = VF;
+};
+template <>
+struct LanesOf<double> {
+  using type = VHalfD;
 };
 template <class T>
 using Lanes = typename LanesOf<T>::type;
 template <class T>
-constexpr int kLanes = LanesOf<T>::width;
+constexpr int kLanes = sizeof(Lanes<T>) / sizeof(T);
 
 template <class T>
 SJD2_INLINE Lanes<T> splat(T x) {
@@ -35,47 +30,8 @@ SJD2_INLINE Lanes<T> splat(T x) {
 // kLanes<Compute<E>> consecutive elements, converted; no alignment is asked for.
 template <class E>
 SJD2_INLINE Lanes<Compute<E>> load_lanes(const E* from) {
-  Lanes<Compute<E>> x;
-  for (int i = 0; i < kLanes<Compute<E>>; ++i) x[i] = load(from[i]);
-  return x;
-}
-template <>
-SJD2_INLINE Lanes<float> load_lanes<float>(const float* from) {
-  Lanes<float> x;
-  memcpy(&x, from, sizeof x);
-  return x;
-}
-template <>
-SJD2_INLINE Lanes<double> load_lanes<double>(const double* from) {
-  Lanes<double> x;
-  memcpy(&x, from, sizeof x);
-  return x;
-}
-template <>
-SJD2_INLINE Lanes<float> load_lanes<Bfloat16>(const Bfloat16* from) {
-  typedef uint16_t Half __attribute__((vector_size(SJD2_VECTOR_BYTES / 2)));
-  Half half;
-  memcpy(&half, from, sizeof half);
-  return reinterpret_cast<Lanes<float>>(__builtin_convertvector(half, Lanes<uint32_t>) << 16);
-}
-#ifdef __F16C__
-template <>
-SJD2_INLINE Lanes<float> load_lanes<Float16>(const Float16* from) {
-  typedef short Eight __attribute__((vector_size(16)));
-  Lanes<float> x;
-  for (int i = 0; i < kLanes<float>; i += 8) {
-    Eight half;
-    memcpy(&half, from + i, sizeof half);
-    const auto eight = __builtin_ia32_vcvtph2ps256(half);
-    memcpy(reinterpret_cast<char*>(&x) + i * sizeof(float), &eight, sizeof eight);
-  }
-  return x;
-}
-#endif
-
-template <class T>
-SJD2_INLINE void store_lanes(T* to, Lanes<T> x) {
-  memcpy(to, &x, sizeof x);
+  if constexpr (sizeof(E) == sizeof(double)) return load_vector<VHalfD>(from);
+  else return load_floats(from);
 }
 
 // Lane-wise larger value; a NaN in x is passed over.
@@ -91,7 +47,7 @@ SJD2_INLINE T largest(Lanes<T> x) {
   return best;
 }
 
-// Sum by halves: lane i and lane i + width/2 first.
+// Sum by halves: lane i and lane i + lanes / 2 first.
 template <class T>
 SJD2_INLINE T sum(Lanes<T> x) {
   for (int step = kLanes<T> / 2; step > 0; step /= 2)
@@ -99,23 +55,10 @@ SJD2_INLINE T sum(Lanes<T> x) {
   return x[0];
 }
 
-// 2**x for x <= 0, x below -100 read as -100 (no denormals, also not in products); NaN stays NaN. The polynomial of
-// sjd2/exp2.h, where the multiplies and adds may be fused: good to 2 units of 2**-24.
-SJD2_INLINE Lanes<float> exp2_lanes(Lanes<float> x) {
-  x = x < -100.0f ? splat(-100.0f) : x;
-  const Lanes<float> n = (x + 12582912.0f) - 12582912.0f;  // + 1.5 * 2**23 rounds to an integer
-  const Lanes<float> f = x - n;
-  Lanes<float> r = f * 0.00015353362f + 0.0013398875f;
-  r = r * f + 0.009618437f;
-  r = r * f + 0.055503324f;
-  r = r * f + 0.24022648f;
-  r = r * f + 0.6931472f;
-  r = r * f + 1.0f;
-  const Lanes<int32_t> shift = __builtin_convertvector(n, Lanes<int32_t>) << 23;
-  return reinterpret_cast<Lanes<float>>(reinterpret_cast<Lanes<int32_t>>(r) + shift);
-}
-SJD2_INLINE Lanes<double> exp2_lanes(Lanes<double> x) {
-  for (int i = 0; i < kLanes<double>; ++i) x[i] = __builtin_exp2(x[i]);
+// e**x for x <= 0; in float32 never below 2**-64, and good to 2 units of 2**-24. NaN stays NaN.
+SJD2_INLINE VF exp_lanes(VF x) { return exp2_poly(x * kLog2E); }
+SJD2_INLINE VHalfD exp_lanes(VHalfD x) {
+  for (int i = 0; i < kLanes<double>; ++i) x[i] = __builtin_exp(x[i]);
   return x;
 }
 

@@ -2,7 +2,7 @@
 // one timestep key; appends the rows' keys and values to the cache.
 //
 // Work: a task is one (model row, kv head, chunk of query rows). It walks the keys in blocks of 128, packs a block once
-// (keys transposed) and uses it for all its rows and for all query heads that share it; the softmax is online, in base 2.
+// (keys transposed) and uses it for all its rows and for all query heads that share it; the softmax is online.
 // Bytes: the cache below kv_len is read once per chunk, the inputs once, the output written once.
 // Determinism: blocks start at multiples of 128 keys, and every sum runs in an order that depends on the row's own position
 // only. A row's bits are a function of its query and of what it sees: not of batch, padding, threads, cache capacity, nor of
@@ -16,8 +16,6 @@ namespace sjd2 {
 inline namespace SJD2_TARGET {
 namespace {
 
-template <class T>
-constexpr T kLog2e = T(1.4426950408889634074);
 constexpr float kLowest = -__builtin_inff();
 
 int64_t clamped(int64_t x, int64_t low, int64_t high) { return x < low ? low : x > high ? high : x; }
@@ -69,7 +67,7 @@ struct Head {
 template <class E>
 struct Chunk {
   using T = Compute<E>;
-  static constexpr int W = kLanes<T>;
+  static constexpr int lanes = kLanes<T>;
 
   const Head<E>& head;
   int64_t first, count, D, width, depth;  // width: D in whole panels; depth: D in whole vectors
@@ -77,7 +75,7 @@ struct Chunk {
 
   Chunk(const Head<E>& of, int64_t from, int64_t rows, const AttentionPlan& plan, char* scratch)
       : head(of), first(from), count(rows), D(of.a.D), width(AttentionPlan::rounded(D, kPanel<T>)),
-        depth(AttentionPlan::rounded(D, W)) {
+        depth(AttentionPlan::rounded(D, lanes)) {
     const auto area = [&](int64_t offset) { return reinterpret_cast<T*>(scratch + offset); };
     query = area(plan.query), sum = area(plan.sum), top = area(plan.top), total = area(plan.total);
     keys = area(plan.keys), values = area(plan.values), scores = area(plan.scores);
@@ -101,7 +99,7 @@ struct Chunk {
       }
       const int64_t at = (level * head.a.Hkv + head.h) * D;
       const E *key = static_cast<const E*>(head.a.time_k) + at, *value = static_cast<const E*>(head.a.time_v) + at;
-      top[n] = dot(to, key) * T(head.a.scale) * kLog2e<T>, total[n] = 1;
+      top[n] = dot(to, key) * T(head.a.scale), total[n] = 1;
       for (int64_t d = 0; d < width; ++d) out[d] = d < D ? load(value[d]) : T(0);
     }
   }
@@ -109,7 +107,7 @@ struct Chunk {
   T dot(const T* x, const E* y) const {
     Lanes<T> acc = {};
     int64_t d = 0;
-    for (; d + W <= D; d += W) acc += load_lanes(x + d) * load_lanes(y + d);
+    for (; d + lanes <= D; d += lanes) acc += load_lanes(x + d) * load_lanes(y + d);
     T rest = 0;
     for (; d < D; ++d) rest += x[d] * load(y[d]);
     return sjd2::sum<T>(acc) + rest;
@@ -124,33 +122,42 @@ struct Chunk {
       value[t] = s < head.length ? head.value_slot(s) : head.value(s - head.length);
     }
     pack_keys<E>(key, n, D, keys);
-    pack_values<E>(value, n, D, kKeys * kPanel<T> + kGap, values);
-    const Values<T> packed = {values, kPanel<T>, kKeys * kPanel<T> + kGap};
-    for (int64_t g = 0; g < count; g += kGroupRows) group_rows(g, count - g < kGroupRows ? count - g : kGroupRows, from, n, packed);
+    Values<T> packed = {values, kPanel<T>, kKeys * kPanel<T> + kGap};
+    if (!in_place(value, from, n, packed)) pack_values<E>(value, n, D, packed.panel, values);
+    const int64_t tiles = (count + kTileRows - 1) / kTileRows;
+    for (int64_t i = 0; i < tiles; ++i) {  // of equal size, give or take one row: full tiles and a small rest are slower
+      const int64_t first_row = count * i / tiles;
+      tile(first_row, count * (i + 1) / tiles - first_row, from, n, packed);
+    }
   }
 
-  // Rows g .. g + rows - 1 of the chunk against one block, in tiles of equal size (give or take one).
-  void group_rows(int64_t g, int64_t rows, int64_t from, int64_t n, const Values<T>& packed) const {
-    int64_t seen[kGroupRows];  // keys of the block that a row sees; not positive if it ends before the block
-    T fade[kGroupRows];
-    for (int64_t i = 0; i < rows; ++i) {
-      const int64_t to = head.length + row_of(g + i) + 1 - from;
-      seen[i] = to < n ? to : n;
+  // A few rows read the values where they lie, if those need no conversion and no padding.
+  bool in_place(const E* const* value, int64_t from, int64_t n, Values<T>& packed) const {
+    if constexpr (sizeof(E) == sizeof(T)) {
+      if (count > kTileRows || D % kPanel<T> != 0 || from + n > head.length) return false;
+      packed = {value[0], head.a.v_cache_axes.inner, kPanel<T>};
+      return true;
     }
-    const int64_t tiles = (rows + kTileRows - 1) / kTileRows;
-    for (int64_t tile = 0; tile < tiles; ++tile) {
-      const int64_t i = rows * tile / tiles, size = rows * (tile + 1) / tiles - i;
-      const int64_t most = seen[i + size - 1];  // rows rise in position
-      if (most <= 0) continue;
-      const int64_t panels = (most + kPanel<T> - 1) / kPanel<T>;
-      score(size, query + (g + i) * depth, panels, scores + i * kKeys);
-      for (int64_t j = i; j < i + size; ++j) fade[j] = weigh(g + j, scores + j * kKeys, seen[j]);
-      add(size, scores + i * kKeys, seen + i, packed, fade + i, sum + (g + i) * width);
+    return false;
+  }
+
+  // Rows i .. i + size - 1 of the chunk against one block.
+  void tile(int64_t i, int64_t size, int64_t from, int64_t n, const Values<T>& packed) const {
+    int64_t seen[kTileRows];  // keys of the block that a row sees; not positive if it ends before the block
+    for (int64_t j = 0; j < size; ++j) {
+      const int64_t to = head.length + row_of(i + j) + 1 - from;
+      seen[j] = to < n ? to : n;
     }
+    const int64_t most = seen[size - 1];  // rows rise in position
+    if (most <= 0) return;
+    T fade[kTileRows];
+    score(size, query + i * depth, (most + kPanel<T> - 1) / kPanel<T>, scores);
+    for (int64_t j = 0; j < size; ++j) fade[j] = weigh(i + j, scores + j * kKeys, seen[j]);
+    add(size, scores, seen, packed, fade, sum + i * width);
   }
 
   void score(int64_t size, const T* from, int64_t panels, T* to) const {
-    const T factor = T(head.a.scale) * kLog2e<T>;
+    const T factor = T(head.a.scale);
     switch (size) {
       case 1: return score_tile<T, 1>(from, depth, keys, panels, D, factor, to, kKeys);
       case 2: return score_tile<T, 2>(from, depth, keys, panels, D, factor, to, kKeys);
@@ -176,20 +183,20 @@ struct Chunk {
   // Scores of one row to weights relative to its new top; returns the factor that brings older weights to that top.
   T weigh(int64_t n, T* row, int64_t seen) const {
     if (seen <= 0) return T(1);
-    const int64_t vectors = (seen + W - 1) / W;
-    if (const int64_t rest = seen % W) {
-      for (int64_t t = rest; t < W; ++t) row[(vectors - 1) * W + t] = T(kLowest);
+    const int64_t vectors = (seen + lanes - 1) / lanes;
+    if (const int64_t rest = seen % lanes) {
+      for (int64_t t = rest; t < lanes; ++t) row[(vectors - 1) * lanes + t] = T(kLowest);
     }
     Lanes<T> best = splat(top[n]);
-    for (int64_t j = 0; j < vectors; ++j) best = larger<T>(best, load_lanes(row + j * W));
+    for (int64_t j = 0; j < vectors; ++j) best = larger<T>(best, load_lanes(row + j * lanes));
     const T peak = largest<T>(best);
     Lanes<T> weights = {};
     for (int64_t j = 0; j < vectors; ++j) {
-      const Lanes<T> w = exp2_lanes(load_lanes(row + j * W) - peak);
-      store_lanes(row + j * W, w);
+      const Lanes<T> w = exp_lanes(load_lanes(row + j * lanes) - peak);
+      store_vector(row + j * lanes, w);
       weights += w;
     }
-    const T fade = exp2_lanes(splat(top[n] - peak))[0];
+    const T fade = exp_lanes(splat(top[n] - peak))[0];
     top[n] = peak;
     total[n] = total[n] * fade + sjd2::sum<T>(weights);
     return fade;

@@ -35,7 +35,7 @@ SJD2_DECLARE(window_attention, WindowAttentionArguments)
 inline namespace SJD2_TARGET {
 
 constexpr int64_t kKeys = 128;    // keys per block; blocks start at multiples of it, whatever the batch
-constexpr int64_t kGroupRows = 24;  // query rows whose scores of one block are alive at a time
+constexpr int64_t kTileRows = 6;  // query rows that are worked on at a time
 constexpr int64_t kWidest = 32;   // a multiple of every target's panel width
 constexpr int64_t kGap = 16;      // elements between panels of values, so that they do not share cache sets
 
@@ -48,7 +48,7 @@ struct AttentionPlan {
   static int64_t rounded(int64_t n, int64_t unit) { return (n + unit - 1) / unit * unit; }
 
   static AttentionPlan of(int64_t R, int64_t M, int64_t H, int64_t Hkv, int64_t D, bool wide, int threads) {
-    constexpr int64_t kFewest = 48, kMost = 256;  // rows that still pay for packing the keys; rows that fit the L2 cache
+    constexpr int64_t kFewest = 48, kMost = 512;  // rows that still pay for packing the keys; rows that fit the L2 cache
     AttentionPlan p;
     const int64_t all = M * (H / Hkv), heads = R * Hkv;
     int64_t chunks = heads > 0 ? (2 * int64_t(threads) + heads - 1) / heads : 1;
@@ -71,7 +71,7 @@ struct AttentionPlan {
     p.total = take(p.rows);
     p.keys = take(kKeys * D);
     p.values = take(width * kKeys + width * kGap);
-    p.scores = take(kGroupRows * kKeys);
+    p.scores = take(kTileRows * kKeys);
     p.bytes = end;
     return p;
   }

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ..reference.window_attention import window_attention as reference
-from . import DTYPE_CODES, address, dense, module, rows_last
+from . import DTYPE_CODES, address, dense, empty, module, rows_last
 
 
 def window_attention(
@@ -36,10 +36,10 @@ def window_attention(
     q, k, v = rows_last(q), rows_last(k), rows_last(v)
     kv_len, q_start = kv_len.contiguous(), q_start.contiguous()
     time_k, time_v, level, done = dense(time_k), dense(time_v), dense(level), dense(done)
-    out = torch.empty(q.shape, dtype=q.dtype, device=q.device)
+    out = empty((R, M, H, D), q.dtype)
     threads, native = torch.get_num_threads(), module()
     size = native.window_attention_scratch(R, M, H, Hkv, D, q.dtype == torch.float64, threads)
-    scratch = torch.empty(size, dtype=torch.uint8, device=q.device)
+    scratch = empty((size // 4,), torch.float32)
     native.window_attention(
         DTYPE_CODES[q.dtype], R, M, H, Hkv, D, S, *map(address, (q, k, v, k_cache, v_cache, out)),
         *(tensor.stride()[:3] for tensor in (q, k, v, k_cache, v_cache)), address(kv_len), address(q_start), scale,
