@@ -19,6 +19,7 @@ from setuptools import Extension, setup
 from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build import build
 from setuptools.command.build_ext import build_ext
+from setuptools.errors import CompileError
 
 PACKAGE = "sjd2_kernels"
 LIBRARY = "_cpu" + sysconfig.get_config_var("EXT_SUFFIX")
@@ -26,7 +27,7 @@ FAILURE = "_native_failure.txt"  # read by sjd2_kernels/native/__init__.py
 KEPT_LINES = 20
 
 
-class NativeBuildError(RuntimeError):
+class NativeBuildError(CompileError):
     """The native module could not be built; the text says which step failed and what it printed."""
 
 
@@ -99,7 +100,7 @@ def run(*command: str) -> None:
         raise NativeBuildError(f"{command[0]} could not be started: {error}") from error
     print(done.stdout, flush=True)
     if done.returncode:
-        lines = done.stdout.strip().splitlines()
+        lines = [line for line in done.stdout.splitlines() if line.strip()]
         # the first error and what follows it; later ones are mostly its consequences
         errors = (i for i, line in enumerate(lines) if re.search(r"\berror\b", line, re.IGNORECASE))
         first = next(errors, max(0, len(lines) - KEPT_LINES))

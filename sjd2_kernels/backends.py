@@ -70,7 +70,8 @@ def select(operator: str, device: str, backend: str | None = None) -> Callable[.
 @cache
 def _log_missing(backend: str, reason: str) -> None:
     """Say once that a faster backend was passed over; the results are the same, the time is not."""
-    logging.getLogger(__package__).warning("backend %r is not available, a slower one runs: %s", backend, reason)
+    text = "backend %r is not available, a slower one runs: %s (sjd2_kernels.show_config() says more)"
+    logging.getLogger(__package__).warning(text, backend, reason.partition("\n")[0])
 
 
 def show_config() -> str:

@@ -46,11 +46,13 @@ def test_argument_before_environment_before_best(live: Callable[..., None], monk
 
 
 def test_a_backend_passed_over_is_logged_once(live: Callable[..., None], caplog: pytest.LogCaptureFixture) -> None:
-    live(native="not built")
+    live(native="not built\nbecause of this")
     with caplog.at_level(logging.WARNING, "sjd2_kernels"):
         for _ in range(3):
             backends.select("commit", "cpu")
-    assert caplog.messages == ["backend 'native' is not available, a slower one runs: not built"]
+    assert caplog.messages == [
+        "backend 'native' is not available, a slower one runs: not built (sjd2_kernels.show_config() says more)"
+    ]
 
 
 @pytest.mark.parametrize("by_environment", [False, True])

@@ -31,11 +31,16 @@ def copy_sources(folder: Path, *more: str) -> Path:
     return folder
 
 
-def build_wheel(source: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """setup.py bdist_wheel, as pip runs it without build isolation; the wheel lies in source/dist."""
-    command = [sys.executable, "setup.py", "--quiet", "bdist_wheel"]
+def run_setup(source: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """setup.py as pip runs it without build isolation."""
+    command = [sys.executable, "setup.py", "--quiet", *words]
     settings = {name: value for name, value in os.environ.items() if name not in ("CXX", "SJD2_REQUIRE_NATIVE")}
     return subprocess.run(command, cwd=source, env=settings | environment, capture_output=True, text=True)
+
+
+def build_wheel(source: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """The wheel lies in source/dist."""
+    return run_setup(source, "bdist_wheel", **environment)
 
 
 def only_wheel(source: Path) -> zipfile.ZipFile:
@@ -96,7 +101,7 @@ assert accept_len.tolist() == [2] and tokens.tolist() == [[0, 1]]
     settings = os.environ | {"PYTHONPATH": str(tmp_path), "SJD2_BACKEND": ""}
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=settings, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "native     not live: it could not be built when this package was installed. cmake -S failed" in done.stdout
+    assert "native     not live: it could not be built when this package was installed: cmake -S failed" in done.stdout
     assert "/bin/false" in done.stdout  # what CMake said
     assert "Install a C++17 compiler, then this package again" in done.stdout
     assert "reference  live" in done.stdout
@@ -110,6 +115,7 @@ def test_required_native_fails_with_the_compilers_message(tmp_path: Path) -> Non
     source.joinpath("module.cpp").write_text("int broken() { return undeclared_name; }\n")
     done = build_wheel(source, SJD2_REQUIRE_NATIVE="1")
     assert done.returncode != 0
+    assert "Traceback" not in done.stderr
     assert "cmake --build failed with exit code" in done.stderr
     assert re.search("module.cpp:1:.* error: .*undeclared_name", done.stderr), done.stderr
     assert not source.joinpath("dist").exists()
@@ -127,20 +133,34 @@ def test_a_native_wheel_is_tagged_and_complete(small_native: Path) -> None:
     assert set(sources) <= set(names)
 
 
-def test_a_failed_build_ships_no_library_of_an_earlier_one(small_native: Path) -> None:
+def test_a_build_ships_nothing_of_an_earlier_one(small_native: Path) -> None:
     shutil.rmtree(small_native / "dist")
+    (built,) = small_native.joinpath("build").glob("lib*")
+    built.joinpath("sjd2_kernels", "removed.py").write_text("")
     small_native.joinpath("module.cpp").write_text("#error broken on purpose\n")
     done = build_wheel(small_native)
     assert done.returncode == 0, done.stderr
     wheel = only_wheel(small_native)
-    assert not [name for name in wheel.namelist() if name.endswith(".so")]
+    assert not [name for name in wheel.namelist() if name.endswith(".so") or "removed" in name]
     assert "broken on purpose" in wheel.read("sjd2_kernels/_native_failure.txt").decode()
+
+
+def test_builds_in_place_replace_what_an_earlier_one_left(small_native: Path) -> None:
+    """The folder of an editable install holds a library or the reason why there is none, never both."""
+    package = small_native / "sjd2_kernels"
+    reason = package / "_native_failure.txt"
+    small_native.joinpath("module.cpp").write_text(SMALL_MODULE)
+    assert run_setup(small_native, "build_ext", "--inplace").returncode == 0
+    assert list(package.glob("_cpu.*.so"))
+    assert not reason.exists()
+    assert run_setup(small_native, "build_ext", "--inplace", CXX="/bin/false").returncode == 0
+    assert not list(package.glob("_cpu.*.so"))
+    assert "/bin/false" in reason.read_text()
 
 
 def test_source_distribution_holds_what_a_build_needs(tmp_path: Path) -> None:
     source = copy_sources(tmp_path / "source", "csrc", "constraints", "tests", "docs", "Makefile", "MANIFEST.in")
-    command = [sys.executable, "setup.py", "--quiet", "sdist", "--formats=zip"]
-    subprocess.run(command, cwd=source, check=True, capture_output=True)
+    assert run_setup(source, "sdist", "--formats=zip").returncode == 0
     (archive,) = source.joinpath("dist").glob("*.zip")
     names = {name.partition("/")[2] for name in zipfile.ZipFile(archive).namelist()}
     kernels = {p.relative_to(ROOT).as_posix() for p in ROOT.joinpath("csrc").rglob("*") if p.is_file()}

@@ -28,7 +28,7 @@ def _reason(error: ImportError) -> str:
     """What went wrong, and what to do: the installation leaves the reason where it could not build the module."""
     reason = f"{error}"
     if BUILD_FAILURE.is_file():
-        reason = f"it could not be built when this package was installed. {BUILD_FAILURE.read_text().strip()}"
+        reason = f"it could not be built when this package was installed: {BUILD_FAILURE.read_text().strip()}"
     return f"{reason}\n{ADVICE}"
 
 
