@@ -46,6 +46,7 @@ void one_row(const NoiseEmbedArguments& a, int64_t i) {
 template <class T>
 void run(const NoiseEmbedArguments& a) {
   const int threads = a.B * a.N * a.C < kSmall ? 1 : a.threads;
+  if (a.C == 0) return;  // then there may be no memory at all
   parallel_for(a.B * a.N, threads, [&](int64_t i) { one_row<T>(a, i); });
 }
 
