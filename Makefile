@@ -32,8 +32,7 @@ test: install ## the whole suite
 	$(BIN)/pytest $(ARGS)
 
 bench: install ## the benchmarks; JSON goes to bench/results
-	mkdir -p bench/results
-	$(BIN)/pytest bench --benchmark-json=bench/results/latest.json $(ARGS)
+	$(BIN)/pytest bench $(ARGS)
 
 lint: $(VENV)/tools ## ruff (rules and format) and mypy
 	$(BIN)/ruff check .

@@ -1,4 +1,4 @@
-"""Collects a run's comparisons, prints them as one table, writes them to bench/results/<device>/<date>-<commit>.json."""
+"""Collects a run's comparisons, prints one table, writes them to bench/results/<device>/<date>-<commit>.json."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture
 def compare(request: pytest.FixtureRequest, benchmark: Any) -> Callable[..., harness.Comparison]:
-    """Times variants interleaved, records the comparison, gives pytest-benchmark our variant with the ratios attached."""
+    """Times variants interleaved, records the comparison, gives pytest-benchmark our variant with the ratios."""
 
     def run(
         suite: str, case: str, variants: Mapping[str, Callable[[int], object]], targets: dict[str, float] | None = None

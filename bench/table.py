@@ -16,7 +16,8 @@ def render(run: dict[str, Any]) -> str:
     """
     m = run["machine"]
     lines = [
-        f"{m['model']}, {m['cores']} cores, {m['threads']} threads, {m['native']}, torch {m['torch']}, commit {m['commit']}",
+        f"{m['model']}, {m['cores']} cores, {m['threads']} threads, {m['native']}, "
+        f"torch {m['torch']}, commit {m['commit']}",
     ]
     suites: dict[str, list[dict[str, Any]]] = {}
     for comparison in run["comparisons"]:

@@ -1,4 +1,4 @@
-"""process_logits + verify_accept at L = 96, guidance on, one image, beside the eager chains and a copy of the tensors."""
+"""process_logits + verify_accept at L = 96, guidance on, one image, beside the eager chains and a copy."""
 
 from __future__ import annotations
 

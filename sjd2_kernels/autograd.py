@@ -66,4 +66,4 @@ def differentiable(operator: str, implementation: Callable[..., Any]) -> Callabl
     """``implementation`` with the operator's derivative, or as it is for the operators that have none."""
     if operator != "noise_embed":
         return implementation
-    return lambda *args: _NoiseEmbed.apply(implementation, *args)
+    return lambda *args: _NoiseEmbed.apply(implementation, *args)  # type: ignore[no-untyped-call]

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-SOURCES = ("pyproject.toml", "setup.py", "CMakeLists.txt", "LICENSE", "sjd2_kernels", "python")
+SOURCES = ("pyproject.toml", "setup.py", "CMakeLists.txt", "LICENSE", "README.md", "sjd2_kernels", "python")
 PLATFORM_TAG = f"cp{sys.version_info.major}{sys.version_info.minor}"
 
 

@@ -87,7 +87,7 @@ def _causal(weights: Tensor, values: Tensor, sees: Tensor) -> Tensor:
 
 
 def _append(cache: Tensor, rows: Tensor, start: Tensor, length: Tensor, live: Tensor, own: int) -> None:
-    """Write the live window rows [R, M, Hkv, D] to cache positions length, length + 1, ... (no index leaves the device)."""
+    """Write the live window rows [R, M, Hkv, D] to cache positions length, length + 1, ..., indices on the device."""
     slot = torch.arange(cache.shape[2], device=cache.device)
     source = slot - length + start  # [R, S], the row that belongs to each cache position
     inside = source.clamp(0, own - 1)
