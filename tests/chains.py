@@ -75,7 +75,9 @@ class Decoder:
     policy: Policy
     window: int
     backend: str | None = None
-    start: str = "uniform"  # what new slots hold: uniform (q = 1/K), onehot, soft (a fixed token said to be uniform), none
+    start: str = (
+        "uniform"  # what new slots hold: uniform (q = 1/K), onehot, soft (a fixed token said to be uniform), none
+    )
     forced: tuple[int, ...] = ()  # by position, -1 where free
     process: tuple[tuple[str, Any], ...] = ()  # arguments of process_logits
     verify: Callable[..., tuple[Tensor, Tensor, Tensor]] = verify_accept
@@ -98,7 +100,14 @@ class Decoder:
         options = dict(self.process)
         uncond = self.model.logits.roll(1, -1)[prefix] if "guidance" in options else None
         return process_logits(
-            self.model.logits[prefix], uncond, **options, seed=seed, pos=pos, epoch=epoch, done=done, backend=self.backend
+            self.model.logits[prefix],
+            uncond,
+            **options,
+            seed=seed,
+            pos=pos,
+            epoch=epoch,
+            done=done,
+            backend=self.backend,
         )
 
     def __call__(self, seed: Tensor) -> tuple[Tensor, int]:
@@ -129,7 +138,9 @@ class Decoder:
             for j in range(L):
                 taken = j < n
                 out[taken, pos[taken] + j] = tokens[taken, j]
-                prefix = torch.where(taken, model.after(prefix, torch.where(forced[:, j] >= 0, 0, tokens[:, j])), prefix)
+                prefix = torch.where(
+                    taken, model.after(prefix, torch.where(forced[:, j] >= 0, 0, tokens[:, j])), prefix
+                )
             pos = pos + n
             source, position = slot + n[:, None], pos[:, None] + slot
             old, source = source < L, source.clamp(max=L - 1)

@@ -87,7 +87,8 @@ def exp2(x: Array) -> Array:
 
 
 def mass(score: Array, top: f32) -> Array:
-    return np.trunc(exp2((score - top) * LOG2_E) * f32(2.0**40)).astype(np.int64)
+    with np.errstate(over="ignore"):
+        return np.trunc(exp2((score - top) * LOG2_E) * f32(2.0**40)).astype(np.int64)
 
 
 def race(weight: Array, w: Array) -> int:
@@ -107,13 +108,14 @@ def process_row(
     """process_logits for one slot at position ``pos``: p, the draw, the status."""
     with np.errstate(all="ignore"):
         s = c = cond.astype(f32)
+        masked = c == -np.inf
         if uncond is not None:
             u = uncond.astype(f32)
             s = u + (f32(1) if guidance is None else f32(guidance)) * (c - u)
-            s[(c == -np.inf) | (u == -np.inf)] = -np.inf
+            masked |= u == -np.inf
         if temperature is not None and temperature > 0:
             s = s / f32(temperature)
-        s = s + f32(0)
+        s = np.where(masked, -np.inf, s + f32(0)).astype(f32)
     V, out = len(s), s == -np.inf
     status = 1 * bool(np.isnan(s).any()) + 2 * bool((s == np.inf).any()) + 4 * bool(out.all())
     winner = None

@@ -140,7 +140,18 @@ def with_residual(weight_of, stream: int, stop_epoch: int | None = None):  # noq
 
     def verify(draft, p, q, seed, pos, fresh, epoch, *, forced, done, accept, redraw, backend):  # noqa: ANN001, ANN202
         n, tokens, ratio = verify_accept(
-            draft, p, q, seed, pos, fresh, epoch, forced=forced, done=done, accept=accept, redraw=redraw, backend=backend
+            draft,
+            p,
+            q,
+            seed,
+            pos,
+            fresh,
+            epoch,
+            forced=forced,
+            done=done,
+            accept=accept,
+            redraw=redraw,
+            backend=backend,
         )
         at = torch.full_like(seed, epoch if stop_epoch is None else stop_epoch)
         words = rng.words(seed[:, None], pos[:, None] + torch.arange(draft.shape[1]), stream, at[:, None], p.shape[-1])
@@ -190,7 +201,18 @@ def test_trap_accept_uniform_used_again() -> None:
 
     def verify(draft, p, q, seed, pos, fresh, epoch, *, forced, done, accept, redraw, backend):  # noqa: ANN001, ANN202
         n, tokens, ratio = verify_accept(
-            draft, p, q, seed, pos, fresh, epoch, forced=forced, done=done, accept=accept, redraw=redraw, backend=backend
+            draft,
+            p,
+            q,
+            seed,
+            pos,
+            fresh,
+            epoch,
+            forced=forced,
+            done=done,
+            accept=accept,
+            redraw=redraw,
+            backend=backend,
         )
         slots = pos[:, None] + torch.arange(draft.shape[1])
         u = rng.uniform(rng.words(seed[:, None], slots, rng.STREAM_ACCEPT, torch.full_like(slots, epoch), 1))

@@ -47,7 +47,7 @@ def test_softmax_is_accurate_everywhere(backend: str, V: int) -> None:
     x = (s - max) log2 e carries three roundings, so p is off by at most (3 |s - max| + 6) 2^-24 of itself and 2^-40 absolute.
     """
     for i, scale in enumerate((0.0, 0.1, 3.0, 12.0, 60.0)):
-        cond = logits(1, 3, V, seed=i, scale=scale)
+        cond = logits(1, 2, V, seed=i, scale=scale)
         cond[0, 1] = 0.0
         cond[0, 1, V // 2] = 7.0
         p, _, status = process_logits(cond, backend=backend)
@@ -64,9 +64,7 @@ def hugging_face(
     """The law by transformers' processors, [N, V] float64."""
     ids, scores = torch.zeros(len(cond), 1, dtype=torch.long), cond.double()
     if uncond is not None:
-        both = torch.cat([scores, uncond.double()])
-        # the class refuses a scale of 1 or less
-        scores = ClassifierFreeGuidanceLogitsProcessor(guidance)(torch.cat([ids, ids]), both)
+        scores = ClassifierFreeGuidanceLogitsProcessor(guidance)(ids, torch.cat([scores, uncond.double()]))
     for warper in (TemperatureLogitsWarper(temperature), TopKLogitsWarper(top_k), TopPLogitsWarper(top_p)):
         scores = warper(ids, scores)
     return torch.softmax(scores, -1)
@@ -77,15 +75,14 @@ def hugging_face(
 def test_hugging_face_processors(backend: str, V: int, guided: bool) -> None:
     """The same ids are kept and p agrees, over random temperatures, k and thresholds; in rows where float64 puts an id
     within 1e-6 of the threshold the one id at the boundary may differ."""
-    N = 24 if V < 10000 else 5
+    N = 24 if V < 10000 else 3
     generator = torch.Generator().manual_seed(V)
     for i in range(N):
         cond, uncond = logits(3, V, seed=1000 + i), logits(3, V, seed=2000 + i)
-        guidance, temperature = 1 + 4 * torch.rand(2, generator=generator).double()
-        temperature = float(temperature.float()) / 2
+        guidance, temperature = (1.25 + 3 * torch.rand(2, generator=generator)).tolist()
+        temperature /= 2
         top_k = int(torch.randint(1, V + 1, (1,), generator=generator)) if i % 3 else min(V, 5)
         top_p = float(torch.rand(1, generator=generator)) if i % 4 else 0.999
-        guidance = float(guidance.float())
         want = hugging_face(cond, uncond if guided else None, guidance, temperature, top_k, top_p)
         got = process_logits(
             cond[None], uncond[None] if guided else None, guidance if guided else None, temperature, top_k, top_p,
@@ -93,8 +90,8 @@ def test_hugging_face_processors(backend: str, V: int, guided: bool) -> None:
         )[0][0]  # fmt: skip
         changed = (got > 0) != (want > 0)
         assert changed.sum(-1).max() <= 1, (i, top_k, top_p)
-        untruncated = hugging_face(cond, uncond if guided else None, guidance, temperature, top_k, 1.0)
         for row in changed.any(-1).nonzero()[:, 0]:
+            untruncated = hugging_face(cond, uncond if guided else None, guidance, temperature, top_k, 1.0)
             ordered = untruncated[row].sort(descending=True).values.cumsum(-1)
             assert (ordered - top_p).abs().min() < 1e-6, (i, top_k, top_p)
         torch.testing.assert_close(
@@ -110,7 +107,9 @@ def test_guidance_below_one(backend: str) -> None:
     for b in range(4):
         exact = law64(cond[b], uncond[b], scale[b].item())
         torch.testing.assert_close(p[b].double(), exact, rtol=2e-5, atol=1e-9)
-    assert torch.equal(process_logits(cond, uncond, backend=backend)[0], process_logits(cond, uncond, 1, backend=backend)[0])
+    assert torch.equal(
+        process_logits(cond, uncond, backend=backend)[0], process_logits(cond, uncond, 1, backend=backend)[0]
+    )
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
@@ -191,10 +190,9 @@ def test_top_p_thresholds_hit_exactly(backend: str, V: int) -> None:
 def test_top_p_order_is_weight_then_id(backend: str) -> None:
     """Ties at the boundary go to the lowest ids, wherever they stand."""
     cond = torch.tensor([[[0.0, 1.0, 0.0, 1.0, 0.0, 1.0]]])
-    weight = torch.softmax(cond[0, 0].double(), -1)
-    for top_p, kept in ((0.2, [1]), (0.5, [1, 3]), (0.72, [1, 3, 5]), (0.75, [0, 1, 3, 5]), (0.9, [0, 1, 2, 3, 5])):
+    for top_p, kept in ((0.2, [1]), (0.45, [1, 3]), (0.72, [1, 3, 5]), (0.75, [0, 1, 3, 5]), (0.9, [0, 1, 2, 3, 5])):
         p = process_logits(cond, top_p=top_p, backend=backend)[0][0, 0]
-        assert (p > 0).nonzero()[:, 0].tolist() == kept, (top_p, weight)
+        assert (p > 0).nonzero()[:, 0].tolist() == kept, top_p
 
 
 def test_top_p_ends(backend: str) -> None:
@@ -227,6 +225,19 @@ def test_temperature_zero_is_argmax(backend: str) -> None:
     p, fresh, status = process_logits(cond, temperature=temperature, top_k=2, top_p=0.5, backend=backend)
     assert fresh[:4].tolist() == [[1, 0]] * 4 and (status == 0).all()
     assert (p[:4, 0, 1] == 1).all() and (p[:4, 1, 0] == 1).all() and (p[:4].sum(-1) == 1).all()
+
+
+@pytest.mark.parametrize("V", [3, 8, 1001])
+def test_infinite_temperature_is_flat(backend: str, V: int) -> None:
+    """Every score is 0 then, and a masked id stays masked (-inf / inf would be NaN); also where V is no full vector."""
+    cond = torch.randn(1, 1, V)
+    cond[..., 1] = -INF
+    want = torch.full((V,), 1 / (V - 1))
+    want[1] = 0
+    for uncond in (None, torch.zeros_like(cond)):
+        p, _, status = process_logits(cond, uncond, temperature=INF, backend=backend)
+        assert status.item() == 0
+        torch.testing.assert_close(p[0, 0], want)
 
 
 def test_tiny_and_huge_temperatures(backend: str) -> None:
@@ -336,7 +347,9 @@ def test_done_images_are_left_out(backend: str) -> None:
     cond[1] = NAN
     forced = torch.full((3, 2), -1)
     forced[1, 0] = 7
-    p, fresh, status = process_logits(cond, forced=forced, done=torch.tensor([0, 1, 0], dtype=torch.int32), backend=backend)
+    p, fresh, status = process_logits(
+        cond, forced=forced, done=torch.tensor([0, 1, 0], dtype=torch.int32), backend=backend
+    )
     assert (p[1] == 0).all() and (fresh[1] == -1).all() and (status[1] == 0).all()
     assert torch.equal(p[::2], plain[0][::2]) and torch.equal(fresh[::2], plain[1][::2])
 
