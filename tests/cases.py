@@ -76,8 +76,10 @@ def scores(random: np.random.Generator, B: int, L: int, V: int, dtype: torch.dty
     return torch.from_numpy(x).to(dtype)
 
 
-def logits_case(random: np.random.Generator, B: int, L: int, V: int, dtype: torch.dtype) -> dict[str, Tensor]:
-    """Arguments of process_logits, each optional one there or not."""
+def logits_case(
+    random: np.random.Generator, B: int, L: int, V: int, dtype: torch.dtype, share: float = 0.6
+) -> dict[str, Tensor]:
+    """Arguments of process_logits, each optional one there with probability ``share``."""
 
     def per_image(values: list[float], kind: torch.dtype) -> Tensor:
         return torch.from_numpy(random.choice(np.array(values), B)).to(kind)
@@ -94,7 +96,7 @@ def logits_case(random: np.random.Generator, B: int, L: int, V: int, dtype: torc
         "forced": torch.from_numpy(np.where(random.random((B, L)) < 0.1, random.integers(0, V + 3, (B, L)), -1)),
         "done": torch.from_numpy((random.random(B) < 0.1).astype(np.int32)),
     }
-    given = {name: value for name, value in optional.items() if random.random() < 0.6}
+    given = {name: value for name, value in optional.items() if random.random() < share}
     if "uncond" not in given:
         given.pop("guidance", None)
     return {"cond": scores(random, B, L, V, dtype)} | given

@@ -64,7 +64,7 @@ def test_draws_are_independent_over_what_varies(backend: str, varied: str) -> No
 
 def test_coupling_is_gumbel_max(backend: str) -> None:
     """The draw is argmax(log p + G) with G = -log(-log1p(-u)) in float64, wherever the two best differ by more than 1e-5."""
-    B, L, V = 150, 4, 500
+    B, L, V = 60, 4, 500
     cond = 3 * torch.randn(B, L, V, generator=torch.Generator().manual_seed(12))
     seed = torch.arange(B) * 7919 - 500000
     p, fresh, _ = process_logits(cond, top_k=200, seed=seed, pos=77, epoch=5, backend=backend)
@@ -120,7 +120,7 @@ def test_batch_composition_changes_nothing(backend: str, dtype: torch.dtype) -> 
     """B6, B7, B13, B14. Permuted, split, padded, doubled, slot by slot and again: the same bits, with many ties and mixed k."""
     B, L = 17, 3
     random = np.random.default_rng(14)
-    a = next(c for c in (logits_case(random, B, L, 1030, dtype) for _ in range(1000)) if len(c) == 11)
+    a = logits_case(random, B, L, 1030, dtype, share=1.0)
 
     def call(rows: Any, slots: slice = slice(None), shift: int = 0) -> tuple[Tensor, ...]:
         part = {k: v[rows][:, slots] if v.dim() > 1 else v[rows] for k, v in a.items()}
