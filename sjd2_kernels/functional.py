@@ -25,19 +25,32 @@ def _call(operator: str, device: torch.device, backend: str | None, *args: Any, 
     return autograd.differentiable(operator, implementation)(*args, **kwargs)
 
 
-def _spread(value: Tensor | Number, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
-    """A number, or a 0-d tensor, as a tensor of ``shape``; other tensors are taken as they are."""
-    if isinstance(value, Tensor) and value.dim() > 0:
-        return value
-    if isinstance(value, Tensor):
-        return value.to(dtype).expand(shape).contiguous()
-    return torch.full(shape, value, dtype=dtype, device=device)
+class _Numbers:
+    """Numbers of one call as tensors on the device of ``anchor``: one value per leading row of it, or of a given shape."""
 
+    def __init__(self, op: str, name: str, anchor: Tensor) -> None:
+        if not isinstance(anchor, Tensor):
+            raise TypeError(f"{op}: {name} must be a tensor, got {type(anchor).__name__}")
+        self.op, self.rows, self.device = op, tuple(anchor.shape[:1]), anchor.device
 
-def _optional(
-    value: Tensor | Number | None, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device
-) -> Tensor | None:
-    return None if value is None else _spread(value, shape, dtype, device)
+    def __call__(
+        self, name: str, value: Tensor | Number | None, dtype: torch.dtype, shape: tuple[int, ...] | None = None
+    ) -> Tensor | None:
+        """A number, or a 0-d tensor, spread out; other tensors, and None, are taken as they are."""
+        shape = self.rows if shape is None else shape
+        if value is None or isinstance(value, Tensor):
+            return value.to(dtype).expand(shape).contiguous() if value is not None and value.dim() == 0 else value
+        if hasattr(value, "item") and getattr(value, "ndim", 1) == 0:  # a NumPy scalar
+            value = value.item()
+        if not isinstance(value, Number if dtype.is_floating_point else int):
+            wanted = "number" if dtype.is_floating_point else "whole number"
+            raise TypeError(f"{self.op}: {name} must be a tensor or a {wanted}, got {type(value).__name__}")
+        if not torch.compiler.is_compiling():
+            limits = torch.finfo(dtype) if dtype.is_floating_point else torch.iinfo(dtype)
+            if not limits.min <= value <= limits.max and value not in (math.inf, -math.inf) and value == value:
+                raise ValueError(f"{self.op}: {name} must be in {limits.min}..{limits.max}, got {value}")
+        value = float(value) if dtype.is_floating_point else value
+        return torch.full(shape, value, dtype=dtype, device=self.device)
 
 
 def process_logits(
@@ -78,21 +91,20 @@ def process_logits(
         >>> int((p > 0).sum(-1).max())
         10
     """
-    B = cond.shape[0]
+    number = _Numbers("process_logits", "cond", cond)
     for name, value in (("guidance", guidance), ("temperature", temperature), ("top_p", top_p)):
-        if isinstance(value, Number) and math.isnan(value):
+        if isinstance(value, float) and math.isnan(value):
             raise ValueError(f"process_logits: {name} must be a number, got nan")
     if isinstance(temperature, Number) and temperature < 0:
         raise ValueError(f"process_logits: temperature must be >= 0, got {temperature}")
     if isinstance(guidance, Number) and guidance == 1 and uncond is None:
         guidance = None
-    device, real, whole = cond.device, torch.float32, torch.int64
+    real, whole = torch.float32, torch.int64
     return _call(
-        "process_logits", device, backend, cond, uncond,
-        _optional(guidance, (B,), real, device), _optional(temperature, (B,), real, device),
-        _optional(top_k, (B,), whole, device), _optional(top_p, (B,), real, device),
-        _optional(seed, (B,), whole, device), _optional(pos, (B,), whole, device),
-        _optional(epoch, (B,), whole, device), forced, done,
+        "process_logits", number.device, backend, cond, uncond,
+        number("guidance", guidance, real), number("temperature", temperature, real),
+        number("top_k", top_k, whole), number("top_p", top_p, real),
+        number("seed", seed, whole), number("pos", pos, whole), number("epoch", epoch, whole), forced, done,
     )  # fmt: skip
 
 
@@ -138,10 +150,10 @@ def verify_accept(
         >>> verify_accept(torch.tensor([[0, 1, 2]]), p, p, seed=0, pos=0)[0]
         tensor([3], dtype=torch.int32)
     """
-    B, device = draft.shape[0], draft.device
+    number = _Numbers("verify_accept", "draft", draft)
     return _call(
-        "verify_accept", device, backend, draft, p, q, _spread(seed, (B,), torch.int64, device),
-        _spread(pos, (B,), torch.int64, device), fresh, _optional(epoch, (B,), torch.int64, device), verifiable,
+        "verify_accept", number.device, backend, draft, p, q, number("seed", seed, torch.int64),
+        number("pos", pos, torch.int64), fresh, number("epoch", epoch, torch.int64), verifiable,
         forced, done, accept=accept, redraw=redraw,
     )  # fmt: skip
 
@@ -184,11 +196,11 @@ def commit(
 
     Example: see docs/operators.md.
     """
-    B, device = tokens.shape[0], tokens.device
+    number = _Numbers("commit", "tokens", tokens)
     return _call(
-        "commit", device, backend, tokens, draft, accept_len, ids,
-        _spread(prompt_len, tuple(kv_len.shape), torch.int32, device),
-        _spread(n_tokens, (B,), torch.int64, device), out, pos, kv_len, q_start, refeed, epoch, done, level,
+        "commit", number.device, backend, tokens, draft, accept_len, ids,
+        _Numbers("commit", "kv_len", kv_len)("prompt_len", prompt_len, torch.int32),
+        number("n_tokens", n_tokens, torch.int64), out, pos, kv_len, q_start, refeed, epoch, done, level,
     )  # fmt: skip
 
 
@@ -226,11 +238,11 @@ def noise_embed(
         >>> noise_embed(table, torch.tensor([[2]]), table.mean(0), table.std(0), t=0.0)
         tensor([[[0., 0., 1., 0.]]])
     """
-    B, device = token.shape[0], token.device
+    number = _Numbers("noise_embed", "token", token)
     return _call(
-        "noise_embed", device, backend, table, token, mean, std,
-        _spread(t, tuple(token.shape), torch.float32, device), _spread(seed, (B,), torch.int64, device),
-        _spread(pos, (B,), torch.int64, device), done,
+        "noise_embed", number.device, backend, table, token, mean, std,
+        number("t", t, torch.float32, tuple(token.shape)), number("seed", seed, torch.int64),
+        number("pos", pos, torch.int64), done,
     )  # fmt: skip
 
 
@@ -278,11 +290,11 @@ def noise_mix(
 
     Example: see docs/operators.md.
     """
-    B, device = state.shape[0], state.device
+    number = _Numbers("noise_mix", "state", state)
     return _call(
-        "noise_mix", device, backend, state, level, tokens, fresh, _spread(shift, (B,), torch.int32, device), times,
-        table, mean, std, _spread(seed, (B,), torch.int64, device), _spread(pos, (B,), torch.int64, device), forced,
-        _optional(n_tokens, (B,), torch.int64, device), accept_len, done,
+        "noise_mix", number.device, backend, state, level, tokens, fresh, number("shift", shift, torch.int32), times,
+        table, mean, std, number("seed", seed, torch.int64), number("pos", pos, torch.int64), forced,
+        number("n_tokens", n_tokens, torch.int64), accept_len, done,
     )  # fmt: skip
 
 
@@ -314,7 +326,9 @@ def nearest_token(
         >>> nearest_token(torch.eye(3)[None], torch.eye(3), torch.zeros(3))
         tensor([[0, 1, 2]])
     """
-    return _call("nearest_token", state.device, backend, state, table, bias, draft, done)
+    return _call(
+        "nearest_token", _Numbers("nearest_token", "state", state).device, backend, state, table, bias, draft, done
+    )
 
 
 def window_attention(
@@ -355,10 +369,10 @@ def window_attention(
 
     Example: see docs/operators.md.
     """
-    R, device = q.shape[0], q.device
+    number = _Numbers("window_attention", "q", q)
     return _call(
-        "window_attention", device, backend, q, k, v, k_cache, v_cache, _spread(kv_len, (R,), torch.int32, device),
-        _spread(q_start, (R,), torch.int32, device), scale, time_k, time_v, level, done, shadow=shadow, refeed=refeed,
+        "window_attention", number.device, backend, q, k, v, k_cache, v_cache, number("kv_len", kv_len, torch.int32),
+        number("q_start", q_start, torch.int32), scale, time_k, time_v, level, done, shadow=shadow, refeed=refeed,
     )  # fmt: skip
 
 

@@ -6,6 +6,7 @@ Messages name the operator, the argument, what it must be with the real numbers,
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -39,9 +40,9 @@ class _Checker:
         why: str | None = None,
     ) -> None:
         """Check one argument; an axis given as a letter may have any size."""
-        if tensor is None:
-            return
         op = self.op
+        if tensor is None and name in OPTIONAL[op]:
+            return
         if not isinstance(tensor, Tensor):
             raise TypeError(f"{op}: {name} must be a tensor, got {type(tensor).__name__}")
         if tensor.dtype not in dtypes:
@@ -59,6 +60,11 @@ class _Checker:
                 f"{op}: {name} must be on {self.tensor.device} like {self.anchor}, got {tensor.device}; "
                 f"move it with .to({str(self.tensor.device)!r})"
             )
+
+    def number(self, name: str, value: object, *kinds: type) -> None:
+        """A plain number, or the symbol that stands for one under torch.compile."""
+        if not isinstance(value, kinds):
+            raise TypeError(f"{self.op}: {name} must be {kinds[-1].__name__[3:].lower()}, got {type(value).__name__}")
 
     def together(self, **group: Tensor | None) -> None:
         """The named arguments are given all together or not at all."""
@@ -169,6 +175,9 @@ def window_attention(
         check("done", done, ("B",), torch.int32, why="(one flag per image)")
         if (done.shape[0] < 1 and R) or (done.shape[0] and R % done.shape[0]):
             check.fail(f"done must have a length that divides the {R} rows of q, got {done.shape[0]}")
+    check.number("scale", scale, int, float, torch.SymInt, torch.SymFloat)
+    for name, value in (("shadow", shadow), ("refeed", refeed)):
+        check.number(name, value, int, torch.SymInt)
     if shadow < 0 or refeed < 0 or (shadow and refeed + 2 * shadow > M):
         check.fail(
             f"shadow and refeed must leave as many window rows as shadow rows among the {M} rows of q "
@@ -259,4 +268,9 @@ def commit(
 CHECKS: dict[str, Callable[..., Any]] = {
     check.__name__: check
     for check in (noise_embed, noise_mix, nearest_token, window_attention, process_logits, verify_accept, commit)
+}
+# the dispatcher lets None pass for any tensor; only these may be left out
+OPTIONAL: dict[str, set[str]] = {
+    op: {name for name, parameter in inspect.signature(check).parameters.items() if parameter.default is None}
+    for op, check in CHECKS.items()
 }

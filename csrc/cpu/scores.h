@@ -27,12 +27,14 @@ struct Scores {
   SJD2_INLINE VF at(int64_t i) const {
     const VF c = load_row(cond, i);
     VF s = c;
+    VI masked = c == kMasked;
     if (kGuided) {
       const VF u = load_row(uncond, i);
       s = guide(c, u);
-      s = (c == kMasked) | (u == kMasked) ? VF{} + kMasked : s;
+      masked |= u == kMasked;
     }
-    return kTempered ? s / temperature : s;
+    if (kTempered) s = s / temperature;
+    return masked ? VF{} + kMasked : s;  // last: -inf over an infinite temperature is NaN
   }
 
   // The same for i + W <= V, without the constraint: right where the result is finite, since a masked id never gives a finite one.

@@ -73,23 +73,25 @@ def process_logits(
             torch.where(skip, -1, fresh),
             torch.where(skip, 0, status),
         )
-    return p, fresh, status.to(torch.int32)
+    # elementwise results follow their inputs' strides; outputs must not
+    return p.contiguous(), fresh.contiguous(), status.to(torch.int32).contiguous()
 
 
 def _scores(cond: Tensor, uncond: Tensor | None, guidance: Tensor | None, temperature: Tensor | None) -> Tensor:
     """Guided scores over temperature, float32, -inf where masked."""
     c = cond.to(torch.float32)
-    scores = c
+    scores, masked = c, c == -torch.inf
     if uncond is not None:
         u = uncond.to(torch.float32)
+        masked = masked | (u == -torch.inf)
         scaled = c - u
         if guidance is not None:
             scaled = guidance[:, None, None] * scaled
         scores = u + scaled
-        scores = torch.where((c == -torch.inf) | (u == -torch.inf), -torch.inf, scores)
     if temperature is not None:
         scores = scores / torch.where(temperature > 0, temperature, 1.0)[:, None, None]
-    return scores + 0.0
+    # the mask comes last: -inf over an infinite temperature is NaN
+    return torch.where(masked, -torch.inf, scores + 0.0)
 
 
 def _in_top_k(scores: Tensor, top_k: Tensor) -> Tensor:

@@ -60,7 +60,8 @@ def verify_accept(
         skip = done != 0
         accept_len = torch.where(skip, 0, accept_len)
         tokens, ratio = torch.where(skip[:, None], -1, tokens), torch.where(skip[:, None], 0.0, ratio)
-    return accept_len.to(torch.int32), tokens, ratio
+    # elementwise results follow their inputs' strides; outputs must not
+    return accept_len.to(torch.int32).contiguous(), tokens.contiguous(), ratio.contiguous()
 
 
 def _judge(draft: Tensor, p: Tensor, q: Tensor, seed: Tensor, slots: Tensor, epoch: Tensor) -> tuple[Tensor, Tensor]:
