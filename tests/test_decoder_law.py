@@ -22,7 +22,6 @@ from sjd2 import decoder as decoder_module
 from sjd2 import shadow as shadow_rows
 from sjd2.decoder import Decoder, Sampling
 from sjd2.policies import get_policy
-from sjd2.schedule import time_grid
 
 V, L = 3, 5
 SAMPLING = Sampling(guidance=1.7, temperature=0.9)
@@ -62,7 +61,7 @@ def decode(policy: str, tamper: Callable[[Decoder], None] | None = None, **optio
     prompts = model.encode(["a", "bcd"] * (B // 2))
     decoder = Decoder(
         model, get_policy(policy, **options), prompts, [model.grid(SIZE)] * B, range(B),
-        L=L, times=time_grid(2), sampling=SAMPLING,
+        L=L, denoise_steps=2, sampling=SAMPLING,
     )  # fmt: skip
     if tamper is not None:
         tamper(decoder)
@@ -154,7 +153,9 @@ def test_a_plain_draw_for_the_residual_fails(monkeypatch: pytest.MonkeyPatch) ->
     """The rejected slot takes a sample of p instead of norm(max(0, p - q))."""
     plain = torch.ops.sjd2
 
-    def verify(draft: Tensor, p: Tensor, q: Tensor, seed: Tensor, pos: Tensor, fresh: Tensor, *args: Any, **kwargs: Any):  # type: ignore[no-untyped-def]
+    def verify(
+        draft: Tensor, p: Tensor, q: Tensor, seed: Tensor, pos: Tensor, fresh: Tensor, *args: Any, **kwargs: Any
+    ):  # type: ignore[no-untyped-def]
         accept_len, tokens, ratio = plain.verify_accept(draft, p, q, seed, pos, fresh, *args, **kwargs)
         return accept_len, torch.where(torch.arange(L) == accept_len[:, None], fresh, tokens), ratio
 

@@ -13,7 +13,6 @@ from toy_backbone import Toy
 from sjd2.backbones.base import Attend, Prompt
 from sjd2.decoder import Decoder, Sampling
 from sjd2.policies import POLICIES, get_policy
-from sjd2.schedule import time_grid
 
 PROMPTS = ["ab", "a longer one", "", "xyz", "ab"]
 SEEDS = [5, 6, 7, -1, 2**63 + 11]
@@ -33,7 +32,7 @@ def decoder(
     grids = [model.grid(sizes[i] if sizes else (4, 2)) for i in which]
     seeds = [SEEDS[i] for i in which]
     policy_ = get_policy(policy, **options)
-    return Decoder(model, policy_, prompts, grids, seeds, L=L, times=time_grid(3), sampling=sampling)
+    return Decoder(model, policy_, prompts, grids, seeds, L=L, denoise_steps=3, sampling=sampling)
 
 
 def tokens(model: Toy, policy: str, *args: Any, **kwargs: Any) -> Tensor:
@@ -163,7 +162,9 @@ def test_callback_sees_the_tokens_grow_one_step_late() -> None:
 
 def test_bad_requests_say_what_to_do() -> None:
     model = Toy(max_positions=20)
-    with pytest.raises(ValueError, match=r"prompt 1 is too long: 13 tokens and 11 .* 20 positions of toy; .* by 4 tokens"):
+    with pytest.raises(
+        ValueError, match=r"prompt 1 is too long: 13 tokens and 11 .* 20 positions of toy; .* by 4 tokens"
+    ):
         decoder(model, "sjd")
     grid, prompt = model.grid(), Prompt((1, 2), (1, 3))
     with pytest.raises(ValueError, match="prompt 0 must end with the same token in both rows, got 2 and 3"):

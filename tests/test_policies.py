@@ -35,7 +35,11 @@ def test_variants_are_new_objects() -> None:
     [
         ("sdj", {}, r"policy must be one of ar, .*, got 'sdj'; did you mean 'sjd'\?"),
         ("sjd", {"start": "left"}, "policy sjd: no option 'start', there are accept, .*window"),
-        ("sjd", {"initial": "right"}, "policy sjd: initial must be one of none, random, left, above, noise, got 'right'"),
+        (
+            "sjd",
+            {"initial": "right"},
+            "policy sjd: initial must be one of none, random, left, above, noise, got 'right'",
+        ),
         ("sjd", {"shadow": 2}, "shadow rows need redraw='couple' and initial='noise'"),
         ("coupled", {"accept": "match"}, "accept='match' needs redraw='fresh'"),
         ("sjd2-exact", {"draft": "nearest"}, "draft='nearest' needs initial='noise' and redraw='keep'"),

@@ -21,6 +21,7 @@ from . import cache, shadow
 from .backbones.base import Attend, Backbone, Prompt
 from .grid import Grid
 from .policies import Policy
+from .schedule import time_grid
 from .stop import Graph, Latch
 from .window import Window, ops
 
@@ -43,7 +44,7 @@ class Decoder:
         policy: what is drafted and how it is verified.
         prompts, grids, seeds: one per image; grids may differ in size.
         L: window slots.
-        times: [T+1] float32 time grid; read by policies with noise.
+        denoise_steps, spacing: T and the time grid of policies with noise; a policy with ``levels`` has its own T.
         sampling: guidance, temperature, top-k, top-p.
 
     Raises: ValueError for prompts that cannot be decoded, MemoryError before anything is allocated.
@@ -60,7 +61,8 @@ class Decoder:
         seeds: Sequence[int],
         *,
         L: int,
-        times: Tensor | None = None,
+        denoise_steps: int = 25,
+        spacing: str = "karras",
         sampling: Sampling | None = None,
     ):
         self.backbone, self.policy, self.prompts = backbone, policy, prompts
@@ -75,11 +77,11 @@ class Decoder:
         sizes = cache.plan(backbone, B, G * B, L, self.M + self.shadow, S, judged=policy.judged, noisy=policy.noisy)
         cache.check(sizes, backbone.name)
         self.k_cache, self.v_cache = cache.allocate(backbone, G * B, S)
-        self.time_k, self.time_v = None, None
+        self.time_k, self.time_v, times = None, None, None
         if policy.noisy:
-            assert times is not None, "a policy with noise needs a time grid"
-            self.T = len(times) - 1
-            self.time_k, self.time_v = backbone.timestep_kv(times.to(backbone.device))
+            self.T = policy.levels or denoise_steps
+            times = time_grid(self.T, spacing).to(backbone.device)
+            self.time_k, self.time_v = backbone.timestep_kv(times)
         self.window = Window(backbone, policy, prompts, grids, seeds, L, times, G)
         self._constants()
 
@@ -166,7 +168,9 @@ class Decoder:
         """[B, count, C] rows of pure noise at the first slots, the noise that new slots enter with."""
         w, b = self.window, self.backbone
         token = torch.zeros(self.B, count, dtype=torch.int64, device=b.device)
-        return ops.noise_embed(b.table, token, b.mean, b.std, torch.ones_like(token, dtype=torch.float32), w.seed, w.pos)
+        return ops.noise_embed(
+            b.table, token, b.mean, b.std, torch.ones_like(token, dtype=torch.float32), w.seed, w.pos
+        )
 
     def laws(self, hidden: Tensor, pos: Tensor, forced: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Law, draw and status of the tokens that follow the rows [R, n, C]; the first one stands at pos."""
@@ -220,9 +224,7 @@ class Decoder:
                 progress(steps, committed)
 
 
-def _check(
-    backbone: Backbone, prompts: Sequence[Prompt], grids: Sequence[Grid], seeds: Sequence[int], G: int
-) -> int:
+def _check(backbone: Backbone, prompts: Sequence[Prompt], grids: Sequence[Grid], seeds: Sequence[int], G: int) -> int:
     """Host-side checks of the requests; returns the longest prompt."""
     if not len(prompts) == len(grids) == len(seeds) or not prompts:
         raise ValueError(

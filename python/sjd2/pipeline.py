@@ -19,7 +19,6 @@ from .backbones.base import Backbone
 from .decoder import Decoder, Sampling
 from .grid import Grid
 from .policies import Policy, get_policy
-from .schedule import time_grid
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -107,7 +106,11 @@ class Pipeline:
 
         Raises: ValueError for arguments that cannot be decoded, MemoryError before anything large is allocated.
         """
-        policy, B, prompts = get_policy(policy), num_images_per_prompt, [prompts] if isinstance(prompts, str) else prompts
+        policy, B, prompts = (
+            get_policy(policy),
+            num_images_per_prompt,
+            [prompts] if isinstance(prompts, str) else prompts,
+        )
         texts = [text for text in prompts for _ in range(B)]
         seeds = list(range(seed, seed + len(texts))) if isinstance(seed, int) else list(seed)
         if not texts or len(seeds) != len(texts):
@@ -125,7 +128,7 @@ class Pipeline:
         start = time.perf_counter()
         decoder = Decoder(
             self.backbone, policy, rows, [grid] * len(texts), seeds, L=values["window"],
-            times=time_grid(policy.levels or values["denoise_steps"], values["spacing"]), sampling=sampling,
+            denoise_steps=values["denoise_steps"], spacing=values["spacing"], sampling=sampling,
         )  # fmt: skip
         with Progress(len(texts) * grid.n_tokens, callback) as progress:
             decoder.run(graph=graph, progress=progress)

@@ -70,7 +70,9 @@ class Policy:
     def __post_init__(self) -> None:
         for name, words in CHOICES.items():
             if getattr(self, name) not in words:
-                raise ValueError(f"policy {self.name}: {name} must be one of {', '.join(words)}, got {getattr(self, name)!r}")
+                raise ValueError(
+                    f"policy {self.name}: {name} must be one of {', '.join(words)}, got {getattr(self, name)!r}"
+                )
         if self.levels < 0 or self.shadow < 0 or self.refeed < 1:
             raise ValueError(
                 f"policy {self.name}: levels and shadow must be >= 0 and refeed >= 1, "

@@ -87,7 +87,7 @@ class Window:
         self.level, self.state, self.times = None, None, None
         if policy.noisy:
             assert times is not None
-            self.times = times.to(device)
+            self.times = times
             wide = torch.float64 if backbone.dtype == torch.float64 else torch.float32
             self.level = full((B, L), 0, torch.int32)
             self.state = torch.zeros(B, L, C, dtype=wide, device=device)
