@@ -15,13 +15,12 @@ from typing import Any
 import pytest
 import torch
 from scipy import stats
-from torch import Tensor
-from toy_backbone import FIRST_IMAGE, Toy
-
 from sjd2 import decoder as decoder_module
 from sjd2 import shadow as shadow_rows
 from sjd2.decoder import Decoder, Sampling
 from sjd2.policies import get_policy
+from torch import Tensor
+from toy_backbone import FIRST_IMAGE, Toy
 
 V, L = 3, 5
 SAMPLING = Sampling(guidance=1.7, temperature=0.9)

@@ -7,12 +7,11 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
-from toy_backbone import Toy
-
 from sjd2.backbones.base import Attend, Prompt
 from sjd2.decoder import Decoder, Sampling
 from sjd2.policies import POLICIES, get_policy
+from torch import Tensor
+from toy_backbone import Toy
 
 PROMPTS = ["ab", "a longer one", "", "xyz", "ab"]
 SEEDS = [5, 6, 7, -1, 2**63 + 11]
@@ -166,12 +165,57 @@ def test_bad_requests_say_what_to_do() -> None:
         ValueError, match=r"prompt 1 is too long: 13 tokens and 11 .* 20 positions of toy; .* by 4 tokens"
     ):
         decoder(model, "sjd")
-    grid, prompt = model.grid(), Prompt((1, 2), (1, 3))
-    with pytest.raises(ValueError, match="prompt 0 must end with the same token in both rows, got 2 and 3"):
-        Decoder(model, get_policy("sjd"), [prompt], [grid], [0], L=4, sampling=GUIDED)
+    grid, prompt = model.grid(), Prompt((1, 2), (1, 2))
     with pytest.raises(ValueError, match="prompt 0 must have at least one token in each of its 2 rows"):
         Decoder(model, get_policy("sjd"), [Prompt((1, 2))], [grid], [0], L=4, sampling=GUIDED)
     with pytest.raises(ValueError, match="one per image, at least one image; got 1, 1, 2"):
         Decoder(model, get_policy("sjd"), [prompt], [grid], [0, 1], L=4)
     with pytest.raises(ValueError, match="graph=True needs a CUDA device, the model is on cpu"):
         decoder(Toy(), "sjd").run(graph=True)
+
+
+def test_prompt_rows_may_end_in_different_tokens() -> None:
+    """Class-conditional models: the class against the null class. Greedy, against full recomputation."""
+    model, grid = Toy(), Toy().grid()
+    prompts = [Prompt((11, 12), (13,)), Prompt((14,), (13,)), Prompt((12, 13), (13,))]
+    for policy in ("ar", "coupled", "sjd2-exact"):
+        sampling = Sampling(guidance=2.0, temperature=0.0)
+        made = Decoder(model, get_policy(policy), prompts, [grid] * 3, SEEDS[:3], L=4, sampling=sampling)
+        made.run()
+        for b, prompt in enumerate(prompts):
+            assert prompt.uncond is not None
+            cond, uncond = (
+                model.next_logits(torch.cat([torch.tensor(row), made.window.out[b]])[None])[0, len(row) - 1 : -1]
+                for row in (prompt.cond, prompt.uncond)
+            )
+            expected = torch.where(grid.forced >= 0, grid.forced, (uncond + 2.0 * (cond - uncond)).argmax(-1))
+            assert torch.equal(made.window.out[b], model.ids[expected])
+
+
+@pytest.mark.parametrize("policy", ["ar", "coupled", "sjd2", "match"])
+def test_a_stop_token_ends_an_image_wherever_it_stands_in_the_chunk(policy: str) -> None:
+    model = Toy()
+    prompts, grid = model.encode(PROMPTS), model.grid((9, 2))
+    runs = []
+    for stop_ids in ((), (int(model.ids[0]), int(model.ids[1]))):
+        made = Decoder(
+            model,
+            get_policy(policy),
+            prompts,
+            [grid] * 5,
+            SEEDS,
+            L=5,
+            denoise_steps=2,
+            sampling=GUIDED,
+            stop_ids=stop_ids,
+        )
+        made.run()
+        runs.append(made.window)
+    free, stopped = runs
+    lengths = []
+    for b in range(5):
+        hits = torch.isin(free.out[b], model.ids[:2]).nonzero().flatten().tolist()
+        lengths.append(hits[0] + 1 if hits else made.window.N)
+        assert torch.equal(stopped.out[b, : lengths[b]], free.out[b, : lengths[b]])
+    assert stopped.n_tokens.tolist() == lengths
+    assert min(lengths) < made.window.N

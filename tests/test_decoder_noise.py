@@ -7,14 +7,13 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
-from toy_backbone import Toy
-
 from sjd2.backbones.base import Attend
 from sjd2.decoder import Decoder, Sampling
 from sjd2.grid import raster
 from sjd2.policies import POLICIES, get_policy
 from sjd2.schedule import time_grid
+from torch import Tensor
+from toy_backbone import Toy
 
 TIMES = time_grid(3)
 

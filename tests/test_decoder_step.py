@@ -9,13 +9,12 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
-from toy_backbone import Toy
-
 from sjd2.backbones.base import Attend
 from sjd2.decoder import Decoder, Sampling
 from sjd2.policies import get_policy
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from toy_backbone import Toy
 
 # aten calls that move no data
 VIEWS = {

@@ -6,7 +6,6 @@ from dataclasses import FrozenInstanceError
 from typing import Any
 
 import pytest
-
 from sjd2.policies import POLICIES, Policy, get_policy
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from sjd2.schedule import SPACINGS, T_MIN, time_grid
 
 import sjd2_kernels
-from sjd2.schedule import SPACINGS, T_MIN, time_grid
 
 
 @pytest.mark.parametrize("spacing", SPACINGS)
@@ -39,7 +39,7 @@ def test_bad_arguments_say_so() -> None:
 
 @pytest.mark.parametrize("spacing", SPACINGS)
 def test_denoising_is_the_papers_equation_three(spacing: str) -> None:
-    """e_{l-1} = alpha_{l-1} e0 + sigma_{l-1} / sigma_l (e_l - alpha_l e0), alpha = 1 - t, sigma = t, normalised space."""
+    """e_{l-1} = alpha_{l-1} e0 + sigma_{l-1} / sigma_l (e_l - alpha_l e0); alpha = 1 - t, sigma = t; normalised."""
     T, V, C = 5, 7, 6
     times, draw = time_grid(T, spacing), torch.Generator().manual_seed(1)
     table = torch.randn(V, C, generator=draw, dtype=torch.float64)

@@ -10,11 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
-
 from sjd2.backbones.base import Attend, Backbone, Defaults, Dims, Memory, Prompt
 from sjd2.backbones.noise_space import timestep_embedding
 from sjd2.grid import Grid, raster
+from torch import Tensor
 
 FIRST_IMAGE = 3  # model id of image token 0; the ids before it and after the forced ones are words
 WORDS = 6

@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .language_models import custom_generate
     from .pipeline import Output, Pipeline, load
     from .policies import POLICIES, Policy, get_policy
     from .schedule import time_grid
@@ -18,13 +19,14 @@ _WHERE = {
     "load": "pipeline",
     "Pipeline": "pipeline",
     "Output": "pipeline",
+    "custom_generate": "language_models",
     "POLICIES": "policies",
     "Policy": "policies",
     "get_policy": "policies",
     "time_grid": "schedule",
 }
 
-__all__ = ["POLICIES", "Output", "Pipeline", "Policy", "get_policy", "load", "time_grid"]
+__all__ = ["POLICIES", "Output", "Pipeline", "Policy", "custom_generate", "get_policy", "load", "time_grid"]
 
 
 def __getattr__(name: str) -> Any:

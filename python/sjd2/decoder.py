@@ -46,6 +46,7 @@ class Decoder:
         L: window slots.
         denoise_steps, spacing: T and the time grid of policies with noise; a policy with ``levels`` has its own T.
         sampling: guidance, temperature, top-k, top-p.
+        stop_ids: model ids that end an image's sequence, wherever in a committed chunk they stand.
 
     Raises: ValueError for prompts that cannot be decoded, MemoryError before anything is allocated.
 
@@ -64,6 +65,7 @@ class Decoder:
         denoise_steps: int = 25,
         spacing: str = "karras",
         sampling: Sampling | None = None,
+        stop_ids: Sequence[int] = (),
     ):
         self.backbone, self.policy, self.prompts = backbone, policy, prompts
         self.sampling = sampling or Sampling()
@@ -83,9 +85,9 @@ class Decoder:
             times = time_grid(self.T, spacing).to(backbone.device)
             self.time_k, self.time_v = backbone.timestep_kv(times)
         self.window = Window(backbone, policy, prompts, grids, seeds, L, times, G)
-        self._constants()
+        self._constants(stop_ids)
 
-    def _constants(self) -> None:
+    def _constants(self, stop_ids: Sequence[int]) -> None:
         """Tensors that a step reads and nobody writes."""
         s, device, B = self.sampling, self.backbone.device, self.B
 
@@ -98,6 +100,10 @@ class Decoder:
         self.top_p = number(s.top_p) if s.top_p < 1 else None
         self.zero = number(0, torch.int64)
         self.row = torch.arange(self.M, device=device)
+        self.stop_ids = torch.tensor(stop_ids, device=device) if stop_ids else None
+        # the two rows of an image may end their prompts differently; afterwards their re-feed rows are the same
+        ends = [p.cond[-1] for p in self.prompts] + [(p.uncond or (0,))[-1] for p in self.prompts] * (self.G - 1)
+        self.ends = None if ends == ends[:B] * self.G else torch.tensor(ends, device=device)[:, None]
 
     @torch.no_grad()
     def prefill(self) -> None:
@@ -143,18 +149,23 @@ class Decoder:
             w.out, w.pos, w.kv_len, w.q_start, w.refeed, w.epoch, w.done, w.level,
         )  # fmt: skip
         w.note(n_commit, status)
+        if self.stop_ids is not None:
+            w.stop_at(self.stop_ids, n_commit)
         w.advance(p, tokens, fresh, accept_len, n_commit)
 
     def feed(self) -> tuple[Tensor, Tensor, Attend]:
         """Rows [R, M+S, C], their rotary positions, and what their attention needs."""
         w, A, b = self.window, self.policy.refeed, self.backbone
         own = self.L - 1  # window rows
-        rows = [b.rows(w.refeed), w.rows[:, :own]]
+        refeed = w.refeed.repeat(self.G, 1)
+        if self.ends is not None:
+            refeed = torch.where((w.pos == 0).repeat(self.G)[:, None], self.ends, refeed)
+        rows = [b.rows(refeed), w.rows[:, :own].repeat(self.G, 1, 1)]
         positions = ((w.kv_len - w.q_start)[:, None] + self.row).clamp(0, self.k_cache.shape[3] - 1)
         level = None if w.level is None else torch.nn.functional.pad(w.level[:, :own], (A, 0))
         if self.shadow:
             assert level is not None
-            rows.append(self.noise(self.shadow))
+            rows.append(self.noise(self.shadow).repeat(self.G, 1, 1))
             positions = torch.cat([positions, positions[:, A : A + self.shadow]], 1)
             level = torch.nn.functional.pad(level, (0, self.shadow), value=self.T)
         if level is not None:
@@ -162,7 +173,7 @@ class Decoder:
         attend = Attend(
             self.k_cache, self.v_cache, w.kv_len, w.q_start, self.time_k, self.time_v, level, w.done, self.shadow, A
         )
-        return torch.cat(rows, 1).repeat(self.G, 1, 1), positions, attend
+        return torch.cat(rows, 1), positions, attend
 
     def noise(self, count: int) -> Tensor:
         """[B, count, C] rows of pure noise at the first slots, the noise that new slots enter with."""
@@ -236,10 +247,6 @@ def _check(backbone: Backbone, prompts: Sequence[Prompt], grids: Sequence[Grid],
         rows = [prompt.cond] if G == 1 else [prompt.cond, prompt.uncond or ()]
         if not all(rows):
             raise ValueError(f"decoder: prompt {b} must have at least one token in each of its {G} rows")
-        if rows[0][-1] != rows[-1][-1]:
-            raise ValueError(
-                f"decoder: prompt {b} must end with the same token in both rows, got {rows[0][-1]} and {rows[-1][-1]}"
-            )
         length, limit = max(map(len, rows)), backbone.dims.max_positions
         if length + grid.n_tokens > limit:
             raise ValueError(

@@ -118,8 +118,8 @@ class Pipeline:
                 f"generate: prompts and seed must name the same number of images, at least one, "
                 f"got {len(texts)} images and {len(seeds)} seeds"
             )
-        given = dict(window=window, denoise_steps=denoise_steps, guidance=guidance, temperature=temperature,
-                     top_k=top_k, top_p=top_p)  # fmt: skip
+        given = {"window": window, "denoise_steps": denoise_steps, "guidance": guidance, "temperature": temperature,
+                     "top_k": top_k, "top_p": top_p}  # fmt: skip
         grid = self.backbone.grid(size)
         values = settle(self.backbone, policy, grid, given)
         sampling = Sampling(values["guidance"], values["temperature"], values["top_k"], values["top_p"])

@@ -116,6 +116,14 @@ class Window:
         for bit in (1, 2, 4):
             self.status |= (seen & bit).amax(1)
 
+    def stop_at(self, ids: Tensor, n_commit: Tensor) -> None:
+        """End every image at the first of ``ids`` [E] among the tokens that this step committed."""
+        place = torch.arange(self.N, device=ids.device)
+        new = (place >= (self.pos - n_commit)[:, None]) & (place < self.pos[:, None])
+        hit = new & (self.out[..., None] == ids).any(-1)
+        self.n_tokens.copy_(torch.minimum(self.n_tokens, torch.where(hit, place + 1, self.N).amin(1)))
+        self.done |= (self.pos >= self.n_tokens).int()
+
     def _shift(self, p: Tensor | None, tokens: Tensor, fresh: Tensor, accept_len: Tensor, n_commit: Tensor) -> None:
         """`advance`; without p, the first window."""
         source = self.slot + n_commit[:, None]
