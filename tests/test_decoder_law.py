@@ -54,7 +54,7 @@ def law(prompt: str) -> Tensor:
 
 
 def decode(policy: str, tamper: Callable[[Decoder], None] | None = None, **options: object) -> tuple[Decoder, float]:
-    """Decode thousands of pictures, half of them of another prompt, and the smaller p-value of the two chi-square tests."""
+    """Thousands of pictures, half of them of another prompt; the smaller p-value of the two chi-square tests."""
     model = toy()
     B = 2000 if options.get("shadow") else 6000  # shadow rows run through the reference attention
     prompts = model.encode(["a", "bcd"] * (B // 2))

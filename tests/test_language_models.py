@@ -13,7 +13,8 @@ from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCau
 
 SHAPE: dict[str, Any] = {
     "vocab_size": 11, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,
-    "num_key_value_heads": 2, "max_position_embeddings": 128, "eos_token_id": 9, "pad_token_id": 10, "bos_token_id": None,
+    "num_key_value_heads": 2, "max_position_embeddings": 128,
+    "eos_token_id": 9, "pad_token_id": 10, "bos_token_id": None,
 }  # fmt: skip
 
 

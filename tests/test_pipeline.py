@@ -55,7 +55,7 @@ def test_seeds_and_batches(pipe: Pipeline) -> None:
 
 
 def test_greedy_decoding_equals_the_librarys_own_forward(pipe: Pipeline) -> None:
-    """Full forward passes with transformers' own attention over every prefix, guidance and grid on, both prompt rows."""
+    """One full forward pass with transformers' own attention; guidance and grid on, both prompt rows."""
     backbone: Any = pipe.backbone
     outs = [
         pipe.generate(["a", "longer"], policy, window=6, guidance=2.5, temperature=0.0, draw=False).tokens

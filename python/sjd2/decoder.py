@@ -1,4 +1,4 @@
-"""The decoding loop: prefill, step, stop. One loop for every policy and backbone; ar is the same loop with a window of one.
+"""The decoding loop: prefill, step, stop. One loop for every policy and backbone; ar is its window of one.
 
 A step feeds A re-feed rows and the window, and gets the laws of the L slots from the last re-feed row and the first L-1
 window rows: the row of a position gives the law of the next one (SJD2 Eq. 2). The row of the last slot is never read,
@@ -250,8 +250,8 @@ def _check(backbone: Backbone, prompts: Sequence[Prompt], grids: Sequence[Grid],
         length, limit = max(map(len, rows)), backbone.dims.max_positions
         if length + grid.n_tokens > limit:
             raise ValueError(
-                f"decoder: prompt {b} is too long: {length} tokens and {grid.n_tokens} of the picture are more than the "
-                f"{limit} positions of {backbone.name}; shorten it by {length + grid.n_tokens - limit} tokens"
+                f"decoder: prompt {b} is too long: {length} tokens and {grid.n_tokens} of the picture are more than "
+                f"the {limit} positions of {backbone.name}; shorten it by {length + grid.n_tokens - limit} tokens"
             )
         longest = max(longest, length)
     return longest

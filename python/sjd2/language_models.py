@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 from transformers.generation.logits_process import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 from transformers.generation.stopping_criteria import EosTokenCriteria, MaxLengthCriteria
 
@@ -32,13 +31,13 @@ class CausalLM(TransformersBackbone):
     """A language model as a backbone: the whole vocabulary is drawn from, nothing is forced.
 
     Args:
-        model: a causal language model of transformers.
+        model: a causal language model of transformers (`PreTrainedModel`).
         tokenize: text -> ids, for `encode`.
 
     Raises: ValueError for a model whose logits are not its output layer's, or whose rows are not its table's.
     """
 
-    def __init__(self, model: PreTrainedModel, tokenize: Callable[[str], Sequence[int]] | None = None):
+    def __init__(self, model: Any, tokenize: Callable[[str], Sequence[int]] | None = None):
         text, head = getattr(model, model.base_model_prefix, None), model.get_output_embeddings()
         name = type(model).__name__
         if text is None or text is model or not isinstance(head, nn.Linear):
@@ -53,7 +52,7 @@ class CausalLM(TransformersBackbone):
         )  # fmt: skip
 
     @property
-    def table(self) -> Tensor:  # type: ignore[override]  # local ids are model ids: no copy
+    def table(self) -> Tensor:  # local ids are model ids: no copy
         """[V, C], the input table itself."""
         return self.embedding.detach()
 
@@ -76,7 +75,7 @@ class CausalLM(TransformersBackbone):
 
 
 def custom_generate(
-    model: PreTrainedModel,
+    model: Any,
     input_ids: Tensor,
     logits_processor: Any = None,
     stopping_criteria: Any = None,

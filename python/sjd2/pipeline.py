@@ -28,7 +28,8 @@ logger = logging.getLogger(__name__)
 Callback = Callable[[int, list[int]], None]
 # where neither the user nor the model card says anything
 FALLBACK: dict[str, Any] = {
-    "window": 32, "denoise_steps": 25, "spacing": "karras", "guidance": 1.0, "temperature": 1.0, "top_k": 0, "top_p": 1.0,
+    "window": 32, "denoise_steps": 25, "spacing": "karras",
+    "guidance": 1.0, "temperature": 1.0, "top_k": 0, "top_p": 1.0,
 }  # fmt: skip
 STATUS = {1: "NaN in the logits", 2: "+inf in the logits", 4: "no token left to choose"}
 
@@ -180,7 +181,7 @@ class Progress:
     """
 
     def __init__(self, total: int, callback: Callback | None = None):
-        from tqdm import tqdm
+        from tqdm import tqdm  # type: ignore[import-untyped]
 
         self.bar, self.callback, self.shown = tqdm(total=total, unit="token", disable=None), callback, 0
 

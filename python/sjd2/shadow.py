@@ -5,7 +5,7 @@ law of slot i+1 with the token of slot i unknown. If slot i lost its token in th
 coupled to that law, p', instead of p, which was computed behind the lost token; q of the next step is p' too.
 
 Which law a slot takes depends on draws left of it only, so the drafts remain draws of their q: the decoder stays
-lossless. Slot i+1 is committed only if slot i was accepted, hence always under p. Nobody has published this; it is ours.
+lossless. Slot i+1 is committed only if slot i was accepted, hence always under p. This is ours, not the paper's.
 """
 
 from __future__ import annotations
