@@ -12,7 +12,7 @@ from sjd2.policies import POLICIES, Policy, get_policy
 def test_the_family() -> None:
     assert list(POLICIES) == ["ar", "jacobi", "match", "sjd", "gumbel", "coupled", "sjd++", "sjd2", "sjd2-exact"]
     assert {name for name, policy in POLICIES.items() if not policy.lossless} == {"sjd++", "sjd2"}
-    # coupled across iterations: the draft noise of a position never changes (docs/operators.md, section Random numbers)
+    # coupled across iterations: the draft noise of a position never changes
     assert {n for n, p in POLICIES.items() if p.draft_epoch == "fixed"} == {"ar", "match", "gumbel"}
     assert {n for n, p in POLICIES.items() if p.verify_epoch == "fixed"} == {"ar", "match"}
     assert {n for n, p in POLICIES.items() if p.noisy} == {"sjd2", "sjd2-exact"}

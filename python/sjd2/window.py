@@ -78,7 +78,7 @@ class Window:
         self.pos, self.epoch = full((B,), 0), full((B,), 0)
         self.done = (self.n_tokens == 0).int()
         self.out, self.accepted = full((B, N), -1), full((B, N + 1), 0, torch.int32)
-        self.status = full((B,), 0, torch.int32)
+        self.status, self.bits = full((B,), 0, torch.int32), whole([1, 2, 4], torch.int32)
 
         self.slot = torch.arange(L, device=device)
         self.draft, self.forced = full((B, L), -1), full((B, L), -1)
@@ -113,8 +113,7 @@ class Window:
         """Log the commits of this step (epoch is already that of the next), and the status of committed tokens."""
         self.accepted.scatter_add_(1, (self.epoch - 1).clamp(min=0)[:, None], n_commit[:, None])
         seen = torch.where(self.slot < n_commit[:, None], status, 0)
-        for bit in (1, 2, 4):
-            self.status |= (seen & bit).amax(1)
+        self.status |= (seen[..., None] & self.bits).amax(1).sum(-1, dtype=torch.int32)
 
     def stop_at(self, ids: Tensor, n_commit: Tensor) -> None:
         """End every image at the first of ``ids`` [E] among the tokens that this step committed."""
