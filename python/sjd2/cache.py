@@ -1,0 +1,104 @@
+"""Key-value cache and window buffers: sized and reported first, allocated after.
+
+One static [layers, R, Hkv, S, D] tensor for keys and one for values. Lengths live on the device (window.py); nothing is
+cleared between pictures, since what lies beyond a row's length is never read.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .backbones.base import Backbone
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Bytes that decoding needs besides the weights.
+
+    Attributes:
+        R, S, B, L: model rows, cache capacity in positions, images, window slots.
+        cache: keys and values of all layers.
+        buffers: laws, logits and window state.
+        free: what the device has left, or None if that is unknown.
+    """
+
+    R: int
+    S: int
+    B: int
+    L: int
+    cache: int
+    buffers: int
+    free: int | None
+
+    def __str__(self) -> str:
+        free = "" if self.free is None else f", {_size(self.free)} free"
+        return (
+            f"cache {_size(self.cache)} ({self.R} rows x {self.S} positions) + window {_size(self.buffers)} "
+            f"({self.B} images x {self.L} slots){free}"
+        )
+
+
+def plan(backbone: Backbone, B: int, R: int, L: int, M: int, S: int, *, judged: bool, noisy: bool) -> Plan:
+    """Size cache and buffers.
+
+    Args:
+        backbone: whose dimensions count.
+        B, R, L, M, S: images, model rows, window slots, rows of one forward pass, cache capacity.
+        judged: whether the laws of the last iteration are kept.
+        noisy: whether the window holds embeddings.
+    """
+    V, C, item = backbone.V, backbone.dims.C, backbone.dtype.itemsize
+    laws = B * L * V * 4 * (2 if judged else 1)
+    logits = R * L * V * item
+    rows = R * M * C * item * 8  # hidden states and a layer's intermediate values, roughly
+    state = B * L * C * 8 * 2 if noisy else 0
+    return Plan(R, S, B, L, backbone.memory().cache(R, S), laws + logits + rows + state, free_bytes(backbone.device))
+
+
+def check(sizes: Plan, name: str) -> None:
+    """Report the plan, and refuse one that does not fit.
+
+    Raises: MemoryError with the numbers and what to lower.
+    """
+    logger.info("%s: %s", name, sizes)
+    if sizes.free is not None and sizes.cache + sizes.buffers > sizes.free:
+        raise MemoryError(
+            f"{name}: not enough memory: {sizes}; lower the number of images per call (now {sizes.B}), the picture's "
+            f"size, or the window (now {sizes.L}), use a smaller dtype, or guidance 1 (half the rows)"
+        )
+
+
+def allocate(backbone: Backbone, R: int, S: int) -> tuple[Tensor, Tensor]:
+    """Keys and values, [layers, R, Hkv, S, D] each, uninitialised."""
+    d = backbone.dims
+    shape = (d.layers, R, d.Hkv, S, d.D)
+    k, v = (torch.empty(shape, dtype=backbone.dtype, device=backbone.device) for _ in range(2))
+    return k, v
+
+
+def free_bytes(device: torch.device) -> int | None:
+    """Memory that an allocation on ``device`` can still get; None where nobody knows."""
+    if device.type == "cuda":
+        cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + cached
+    try:
+        with open("/proc/meminfo", encoding="ascii") as lines:
+            available = next(line for line in lines if line.startswith("MemAvailable"))
+        return int(available.split()[1]) * 1024
+    except (OSError, StopIteration):
+        pass
+    try:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError, AttributeError):
+        return None
+
+
+def _size(count: int) -> str:
+    return f"{count / 2**30:.2f} GiB" if count >= 2**28 else f"{count / 2**20:.1f} MiB"

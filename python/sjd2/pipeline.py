@@ -1,0 +1,214 @@
+"""What a user calls: `load` a model, `generate` pictures from prompts.
+
+None for a number means the model card's value for that policy; the card comes with the checkpoint.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from .backbones.base import Backbone
+from .decoder import Decoder, Sampling
+from .grid import Grid
+from .policies import Policy, get_policy
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+logger = logging.getLogger(__name__)
+
+Callback = Callable[[int, list[int]], None]
+# where neither the user nor the model card says anything
+FALLBACK: dict[str, Any] = {
+    "window": 32, "denoise_steps": 25, "spacing": "karras",
+    "guidance": 1.0, "temperature": 1.0, "top_k": 0, "top_p": 1.0,
+}  # fmt: skip
+STATUS = {1: "NaN in the logits", 2: "+inf in the logits", 4: "no token left to choose"}
+
+
+@dataclass
+class Output:
+    """What `Pipeline.generate` returns.
+
+    Attributes:
+        images: one Pillow picture per image; empty where the model has no picture decoder.
+        tokens: [B, N] int64, the model's own ids, forced ones included.
+        steps: [B] int64, forward passes after the prefill until the image was done.
+        accept_lengths: per image, tokens committed in each of its steps.
+        status: per image "ok", or what went wrong in its logits.
+        seconds: prefill and decoding.
+        picture_seconds: codes to pictures.
+    """
+
+    images: list[Image]
+    tokens: Tensor
+    steps: Tensor
+    accept_lengths: list[list[int]]
+    status: list[str]
+    seconds: float
+    picture_seconds: float
+
+
+class Pipeline:
+    """A model and the decoder.
+
+    Args:
+        backbone: the model; any `Backbone`.
+
+    Example: see docs/decoder.md.
+    """
+
+    def __init__(self, backbone: Backbone):
+        self.backbone = backbone
+
+    def generate(
+        self,
+        prompts: str | Sequence[str],
+        policy: str | Policy = "sjd2",
+        window: int | None = None,
+        denoise_steps: int | None = None,
+        guidance: float | None = None,
+        temperature: float | None = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = 1.0,
+        negative_prompt: str | None = None,
+        size: tuple[int, int] | None = None,
+        num_images_per_prompt: int = 1,
+        seed: int | Sequence[int] = 0,
+        callback: Callback | None = None,
+        *,
+        graph: bool = False,
+        draw: bool = True,
+    ) -> Output:
+        """Draw pictures.
+
+        Args:
+            prompts: one text, or several; all are decoded in one batch, each at its own pace.
+            policy: a name of `POLICIES`, or a `Policy` (`get_policy` makes variants).
+            window: L, slots per image; at most the picture's tokens.
+            denoise_steps: T, for the policies with noise.
+            guidance: scale of classifier-free guidance; 1 is off and halves the work.
+            temperature, top_k, top_p: of the sampling; top_k 0 is off.
+            negative_prompt: text of the unconditional row.
+            size: (width, height) in pixels.
+            num_images_per_prompt: pictures of each prompt, in a row.
+            seed: s means s, s+1, ... per image; a list is taken as it is. A seed gives its picture in any batch.
+            callback: called with (steps, committed tokens per image) after each step, one step late.
+            graph: replay the step as a CUDA graph.
+            draw: False leaves out the pictures.
+
+        Raises: ValueError for arguments that cannot be decoded, MemoryError before anything large is allocated.
+        """
+        policy, B, prompts = (
+            get_policy(policy),
+            num_images_per_prompt,
+            [prompts] if isinstance(prompts, str) else prompts,
+        )
+        texts = [text for text in prompts for _ in range(B)]
+        seeds = list(range(seed, seed + len(texts))) if isinstance(seed, int) else list(seed)
+        if not texts or len(seeds) != len(texts):
+            raise ValueError(
+                f"generate: prompts and seed must name the same number of images, at least one, "
+                f"got {len(texts)} images and {len(seeds)} seeds"
+            )
+        given = {"window": window, "denoise_steps": denoise_steps, "guidance": guidance, "temperature": temperature,
+                     "top_k": top_k, "top_p": top_p}  # fmt: skip
+        grid = self.backbone.grid(size)
+        values = settle(self.backbone, policy, grid, given)
+        sampling = Sampling(values["guidance"], values["temperature"], values["top_k"], values["top_p"])
+        rows = self.backbone.encode(texts, negative_prompt=negative_prompt, size=size, guidance=sampling.guidance != 1)
+
+        start = time.perf_counter()
+        decoder = Decoder(
+            self.backbone, policy, rows, [grid] * len(texts), seeds, L=values["window"],
+            denoise_steps=values["denoise_steps"], spacing=values["spacing"], sampling=sampling,
+        )  # fmt: skip
+        with Progress(len(texts) * grid.n_tokens, callback) as progress:
+            decoder.run(graph=graph, progress=progress)
+        if self.backbone.device.type == "cuda":
+            torch.cuda.synchronize(self.backbone.device)
+        seconds = time.perf_counter() - start
+        return self._output(decoder, grid, seconds, draw)
+
+    def _output(self, decoder: Decoder, grid: Grid, seconds: float, draw: bool) -> Output:
+        w = decoder.window
+        tokens, steps = w.out.cpu(), w.epoch.cpu()
+        lengths = [row[:n] for row, n in zip(w.accepted.tolist(), steps.tolist(), strict=True)]
+        status = [", ".join(text for bit, text in STATUS.items() if s & bit) or "ok" for s in w.status.tolist()]
+        for b, text in enumerate(status):
+            if text != "ok":
+                logger.warning("image %d: %s; its picture is not to be trusted", b, text)
+        start, images = time.perf_counter(), []
+        if draw:
+            try:
+                images = self.backbone.images(self.backbone.codes(w.out, grid))
+            except RuntimeError as error:  # no picture decoder: the tokens are worth having
+                logger.warning("no pictures: %s", error)
+        return Output(images, tokens, steps, lengths, status, seconds, time.perf_counter() - start)
+
+
+def settle(backbone: Backbone, policy: Policy, grid: Grid, given: dict[str, Any]) -> dict[str, Any]:
+    """The numbers of a run: the user's, else the model card's for this policy, else `FALLBACK`.
+
+    Raises: ValueError for a number out of range.
+    """
+    card = backbone.defaults.of(policy.name)
+    values = {**FALLBACK, **card, **{name: value for name, value in given.items() if value is not None}}
+    N, L = grid.n_tokens, given["window"]
+    if L is not None and not 1 <= L <= N:
+        raise ValueError(f"generate: window must be between 1 and the picture's {N} tokens, got {L}")
+    values["window"] = policy.window or min(values["window"], N)
+    for name in ("guidance", "temperature", "top_p"):
+        if not 0 <= values[name] < float("inf"):
+            raise ValueError(f"generate: {name} must be a number >= 0, got {values[name]}")
+    return values
+
+
+class Progress:
+    """A bar over committed tokens, quiet where the output is not a terminal; passes every step on to a callback.
+
+    Args:
+        total: tokens of all images.
+        callback: called with (steps, committed tokens per image).
+    """
+
+    def __init__(self, total: int, callback: Callback | None = None):
+        from tqdm import tqdm  # type: ignore[import-untyped]
+
+        self.bar, self.callback, self.shown = tqdm(total=total, unit="token", disable=None), callback, 0
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.bar.close()
+
+    def __call__(self, steps: int, committed: list[int]) -> None:
+        """Show the new total."""
+        self.bar.update(sum(committed) - self.shown)
+        self.shown = sum(committed)
+        if self.callback is not None:
+            self.callback(steps, committed)
+
+
+def load(
+    source: str | Path, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.bfloat16, **options: Any
+) -> Pipeline:
+    """Load a checkpoint: a folder or a hub id.
+
+    Args:
+        source, device, dtype, options: as in `sjd2.backbones.load_backbone`.
+
+    Raises: FileNotFoundError, ValueError that name what is missing and where it comes from.
+    """
+    from .backbones import load_backbone
+
+    return Pipeline(load_backbone(source, device=device, dtype=dtype, **options))
