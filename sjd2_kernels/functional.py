@@ -26,7 +26,7 @@ def _call(operator: str, device: torch.device, backend: str | None, *args: Any, 
 
 
 class _Numbers:
-    """Numbers of one call as tensors on the device of ``anchor``: one value per leading row of it, or of a given shape."""
+    """Numbers of one call as tensors on the device of ``anchor``: one per leading row of it, or of a given shape."""
 
     def __init__(self, op: str, name: str, anchor: Tensor) -> None:
         if not isinstance(anchor, Tensor):

@@ -64,7 +64,9 @@ class _Checker:
     def number(self, name: str, value: object, *kinds: type) -> None:
         """A plain number, or the symbol that stands for one under torch.compile."""
         if not isinstance(value, kinds):
-            raise TypeError(f"{self.op}: {name} must be {kinds[-1].__name__[3:].lower()}, got {type(value).__name__}")
+            raise TypeError(
+                f"{self.op}: {name} must be of type {kinds[-1].__name__[3:].lower()}, got {type(value).__name__}"
+            )
 
     def together(self, **group: Tensor | None) -> None:
         """The named arguments are given all together or not at all."""

@@ -1,15 +1,15 @@
-"""exp2, exponential, ordered keys, masses: the PyTorch pieces, the C++ pieces and the page's restatement agree bit for bit,
-and each is as accurate as docs/rng.md says."""
+"""exp2, exponential, ordered keys, masses: the PyTorch pieces, the C++ pieces and the page's restatement agree bit for
+bit, and each is as accurate as docs/rng.md says."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+import _oracle as oracle
 import numpy as np
-import oracle
 import pytest
 import torch
-from oracle import from_bits, page_table
+from _oracle import from_bits, page_table
 
 from sjd2_kernels import arithmetic, native
 
@@ -96,7 +96,9 @@ def test_exp2_rises() -> None:
     """Over every float32 in [-2, -1]: a larger score never weighs less by more than the error of both."""
     x = -float_range(1.0, 2.0)[::-1].copy()
     y = arithmetic.exp2(torch.from_numpy(x)).numpy()
-    assert (np.diff(y.view(np.int32)) >= -3).all() and y[0] == 0.25 and y[-1] == 0.5
+    assert (np.diff(y.view(np.int32)) >= -3).all()
+    assert y[0] == 0.25
+    assert y[-1] == 0.5
 
 
 def test_exponential() -> None:
@@ -105,7 +107,8 @@ def test_exponential() -> None:
     exact = -np.log1p(-u.astype(np.float64))
     error = np.abs(got / exact - 1).max() / UNIT
     assert error <= 2.0, f"exponential is off by {error:.3f} units of 2^-24"
-    assert np.isfinite(got).all() and (got > 0).all()
+    assert np.isfinite(got).all()
+    assert (got > 0).all()
 
 
 def test_exponential_is_at_least_u() -> None:
@@ -130,12 +133,15 @@ def test_ordered_keys_order_like_floats() -> None:
     x = np.concatenate([bits.view(np.float32), edges])
     x = np.sort(x[~np.isnan(x)])
     key = arithmetic.ordered_key(torch.from_numpy(x)).numpy()
-    assert key.min() >= 0 and key.max() < 2**32
-    assert ((np.diff(key) > 0) == (x[1:] > x[:-1])).all() and (np.diff(key) >= 0).all()
+    assert key.min() >= 0
+    assert key.max() < 2**32
+    assert ((np.diff(key) > 0) == (x[1:] > x[:-1])).all()
+    assert (np.diff(key) >= 0).all()
     if native.why_not() is None:
         assert (native.module().ordered_key(x) == key).all()
         back = native.module().key_value(key.astype(np.uint32))
-        assert (back == x).all() and not np.signbit(back[x == 0]).any()
+        assert (back == x).all()
+        assert not np.signbit(back[x == 0]).any()
 
 
 def test_mass() -> None:
@@ -151,7 +157,9 @@ def test_mass() -> None:
         assert (got == oracle.mass(score, top)).all()
     if native.why_not() is None:
         assert (native.module().mass(score, top) == got).all()
-    assert got.min() == 0 and got.max() == 2**40 and (got[score == top] == 2**40).all()
+    assert got.min() == 0
+    assert got.max() == 2**40
+    assert (got[score == top] == 2**40).all()
     assert (got.astype(np.float32).astype(np.int64) == got).all()
     distance = np.minimum(top.astype(np.float64) - score, 1e3)
     exact = np.exp(-distance) * 2.0**40

@@ -1,12 +1,12 @@
 """The one property that matters: every lossless policy gives exactly the law of plain autoregressive sampling.
 
-Whole decodings of toy models (tests/chains.py) with prefix-dependent laws, 3 symbols x 4 tokens and 6 symbols x 3 tokens,
-compared with enumeration by chi-square over whole sequences. Seeds are fixed and draws are bitwise reproducible (rung L3), so
-a run cannot fail by chance; a test passes at p > 1e-4.
+Whole decodings of toy models (tests/_chains.py) with prefix-dependent laws, 3 symbols x 4 tokens and 6 symbols x 3
+tokens, compared with enumeration by chi-square over whole sequences. Seeds are fixed and draws are bitwise reproducible
+(rung L3), so a run cannot fail by chance; a test passes at p > 1e-4.
 
-Power: with B images a wrong law p' is found with probability 0.99 when B sum((p' - p)^2 / p) >= 110 (81 cells) or 158 (216
-cells). At B = 2^15 that is a total variation of at most 0.029 or 0.035. The traps at the end, each a small change of the
-decoder that is known to be wrong, are all found with p < 1e-12.
+Power: with B images a wrong law p' is found with probability 0.99 when B sum((p' - p)^2 / p) >= 110 (81 cells) or 158
+(216 cells). At B = 2^15 that is a total variation of at most 0.029 or 0.035. The traps at the end, each a small change
+of the decoder that is known to be wrong, are all found with p < 1e-12.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from chains import POLICIES, Decoder, Model, Policy, p_value
-from live import live, on_backends
+from _chains import POLICIES, Decoder, Model, Policy, p_value
+from _live import live, on_backends
 from scipy import stats
 from torch import Tensor
 
@@ -120,7 +120,8 @@ def test_match_equals_ar_for_every_window(backend: str) -> None:
 
 @both
 def test_a_ragged_batch_equals_one_image_at_a_time(backend: str) -> None:
-    """B6. Images of a batch stand at different positions after the first iteration; alone, each gets the same tokens."""
+    """B6. Images of a batch stand at different positions after the first iteration; alone, each gets the same
+    tokens."""
     decoder = Decoder(MODELS["3x4"], POLICIES["coupled"], 3, backend)
     seed = torch.arange(40) - 20
     together, _ = decoder(seed)
@@ -135,10 +136,10 @@ def trapped(decoder: Decoder) -> None:
     assert p < TRAPPED, f"the test does not see this mistake: p = {p}"
 
 
-def with_residual(weight_of, stream: int, stop_epoch: int | None = None):  # noqa: ANN001, ANN201
+def with_residual(weight_of, stream: int, stop_epoch: int | None = None):
     """verify_accept whose first rejected slot is redrawn from ``weight_of(p, q)`` by ``stream``."""
 
-    def verify(draft, p, q, seed, pos, fresh, epoch, *, forced, done, accept, redraw, backend):  # noqa: ANN001, ANN202
+    def verify(draft, p, q, seed, pos, fresh, epoch, *, forced, done, accept, redraw, backend):
         n, tokens, ratio = verify_accept(
             draft,
             p,
@@ -170,7 +171,8 @@ def test_trap_residual_from_p() -> None:
 
 
 def test_trap_old_q_for_kept_drafts() -> None:
-    """Under coupling a kept draft has the law P by now; carrying its old Q along is not lossless (total variation 0.03-0.06)."""
+    """Under coupling a kept draft has the law P by now; carrying its old Q along is not lossless (total variation
+    0.03-0.06)."""
 
     def old_q(p: Tensor, q: Tensor, draft: Tensor, tokens: Tensor) -> Tensor:
         return torch.where((tokens == draft)[..., None], q, p)
@@ -197,9 +199,10 @@ def test_trap_soft_q_for_a_fixed_draft() -> None:
 
 
 def test_trap_accept_uniform_used_again() -> None:
-    """B4. The accept uniform (stream 1) as the threshold of an inverse-CDF residual: given a rejection it is not uniform."""
+    """B4. The accept uniform (stream 1) as the threshold of an inverse-CDF residual: given a rejection it is not
+    uniform."""
 
-    def verify(draft, p, q, seed, pos, fresh, epoch, *, forced, done, accept, redraw, backend):  # noqa: ANN001, ANN202
+    def verify(draft, p, q, seed, pos, fresh, epoch, *, forced, done, accept, redraw, backend):
         n, tokens, ratio = verify_accept(
             draft,
             p,

@@ -1,4 +1,5 @@
-"""The samplers as torch operators: registration, fakes, torch.compile, threads, the functional face; and the documents' examples."""
+"""The samplers as torch operators: registration, fakes, torch.compile, threads, the functional face; and the documents'
+examples."""
 
 from __future__ import annotations
 
@@ -11,8 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from cases import LAYOUTS, OPTIONS, as_tensors, logits_case, verify_case
-from live import live
+from _live import live
+from _sampler_cases import LAYOUTS, OPTIONS, as_tensors, logits_case, verify_case
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
@@ -174,7 +175,9 @@ def test_the_functions_are_the_operators() -> None:
     B = 4
     a = logits_arguments(("uncond",), B)
     numbers = {"guidance": 2.5, "temperature": 0.7, "top_k": 7, "top_p": 0.9, "seed": -3, "pos": 2**40, "epoch": 5}
-    tensors = {k: torch.full((B,), v, dtype=torch.float32 if isinstance(v, float) else torch.int64) for k, v in numbers.items()}
+    tensors = {
+        k: torch.full((B,), v, dtype=torch.float32 if isinstance(v, float) else torch.int64) for k, v in numbers.items()
+    }
     want = OPS.process_logits(**a, **tensors)
     assert same(process_logits(**a, **numbers), want)
     assert same(process_logits(**a, **{k: torch.tensor(v) for k, v in numbers.items()}), want)  # 0-d tensors
@@ -193,7 +196,9 @@ def test_the_functions_are_the_operators() -> None:
 def test_defaults_mean_what_the_page_says() -> None:
     a = logits_arguments(("uncond",))
     whole, real = torch.zeros(3, dtype=torch.int64), torch.ones(3)
-    written_out = {"guidance": real, "temperature": real, "top_k": whole, "top_p": real} | dict.fromkeys(("seed", "pos", "epoch"), whole)
+    written_out = {"guidance": real, "temperature": real, "top_k": whole, "top_p": real} | dict.fromkeys(
+        ("seed", "pos", "epoch"), whole
+    )
     free = {"forced": torch.full((3, 2), -1), "done": torch.zeros(3, dtype=torch.int32)}
     assert same(process_logits(**a), process_logits(**a, **written_out, **free))
     assert same(process_logits(a["cond"]), process_logits(a["cond"], guidance=1))
@@ -204,7 +209,7 @@ def test_defaults_mean_what_the_page_says() -> None:
 
 def test_the_environment_chooses_the_backend(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SJD2_BACKEND", "abacus")
-    with pytest.raises(ValueError, match="^process_logits: backend must be one of .*, got 'abacus'"):
+    with pytest.raises(ValueError, match=r"^process_logits: backend must be one of .*, got 'abacus'"):
         OPS.process_logits(torch.zeros(1, 1, 2))
     monkeypatch.setenv("SJD2_BACKEND", "reference")
     calls: list[str] = []
@@ -234,11 +239,12 @@ def blocks() -> list[Any]:
 def test_examples_of_the_documents_run(page: Path, line: int, code: str) -> None:
     """Every python block stands alone; its assertions are part of it."""
     torch.manual_seed(0)
-    exec(compile("\n" * line + code, str(page), "exec"), {"__name__": "example"})  # noqa: S102
+    exec(compile("\n" * line + code, str(page), "exec"), {"__name__": "example"})
 
 
 def test_every_operator_has_an_example() -> None:
     page = (ROOT / "docs" / "operators.md").read_text()
     for name in schemas.SCHEMAS:
         section = page.split(f"\n## {name}\n", 1)[1].split("\n## ", 1)[0]
-        assert "```python" in section and "assert" in section, name
+        assert "```python" in section, name
+        assert "assert" in section, name

@@ -1,15 +1,16 @@
-"""The draw of process_logits: its law, its coupling, its bits, and that nothing but (seed, position, epoch, logits) enters."""
+"""The draw of process_logits: its law, its coupling, its bits, and that nothing but (seed, position, epoch, logits)
+enters."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import _oracle as oracle
 import numpy as np
-import oracle
 import pytest
 import torch
-from cases import LAYOUTS, logits_case
-from live import live, on_backends
+from _live import live, on_backends
+from _sampler_cases import LAYOUTS, logits_case
 from scipy import stats
 from torch import Tensor
 
@@ -31,10 +32,11 @@ def assert_equal(got: tuple[Tensor, ...], want: tuple[Tensor, ...]) -> None:
     ids=["plain", "top", "guided"],
 )
 def test_draws_have_the_law_that_is_returned(backend: str, dtype: torch.dtype, process: dict[str, Any]) -> None:
-    """B1. Histogram of the draws against p of the same call, for every type: chi-square p > 1e-4, and never an id with p = 0.
+    """B1. Histogram of the draws against p of the same call, for every type: chi-square p > 1e-4, and never an id with
+    p = 0.
 
-    2^16 draws (2^12 on backends but the first, whose draws have the same bits). Power: a law at a chi-square distance of
-    sum (p' - p)^2 / p = 0.0013, a total variation of 0.018 at most, is found with probability 0.99.
+    2^16 draws (2^12 on backends but the first, whose draws have the same bits). Power: a law at a chi-square distance
+    of sum (p' - p)^2 / p = 0.0013, a total variation of 0.018 at most, is found with probability 0.99.
     """
     B = 2**16 if backend == live("process_logits")[0] else 2**12
     random = torch.Generator().manual_seed(11)
@@ -44,7 +46,8 @@ def test_draws_have_the_law_that_is_returned(backend: str, dtype: torch.dtype, p
     )
     law = p[0, 0].double().numpy()
     count = np.bincount(fresh[:, 0].numpy(), minlength=24)
-    assert torch.equal(p, p[:1].expand_as(p)) and count[law == 0].sum() == 0
+    assert torch.equal(p, p[:1].expand_as(p))
+    assert count[law == 0].sum() == 0
     kept = law * B >= 5
     count, expected = np.append(count[kept], count[~kept].sum()), B * np.append(law[kept], law[~kept].sum())
     count, expected = count[expected > 0], expected[expected > 0]
@@ -53,7 +56,8 @@ def test_draws_have_the_law_that_is_returned(backend: str, dtype: torch.dtype, p
 
 @pytest.mark.parametrize("varied", ["seed", "pos", "epoch"])
 def test_draws_are_independent_over_what_varies(backend: str, varied: str) -> None:
-    """Neighbouring seeds, positions, epochs and slots: consecutive draws fill an 8 x 8 table as independent ones do, p > 1e-4."""
+    """Neighbouring seeds, positions, epochs and slots: consecutive draws fill an 8 x 8 table as independent ones do, p
+    > 1e-4."""
     B = 2**14
     given = {"seed": 3, "pos": 0, "epoch": 0} | {varied: 8 * torch.arange(B)}
     fresh = process_logits(torch.zeros(B, 2, 8), **given, backend=backend)[1]
@@ -63,7 +67,8 @@ def test_draws_are_independent_over_what_varies(backend: str, varied: str) -> No
 
 
 def test_coupling_is_gumbel_max(backend: str) -> None:
-    """The draw is argmax(log p + G) with G = -log(-log1p(-u)) in float64, wherever the two best differ by more than 1e-5."""
+    """The draw is argmax(log p + G) with G = -log(-log1p(-u)) in float64, wherever the two best differ by more than
+    1e-5."""
     B, L, V = 60, 4, 500
     cond = 3 * torch.randn(B, L, V, generator=torch.Generator().manual_seed(12))
     seed = torch.arange(B) * 7919 - 500000
@@ -79,7 +84,8 @@ def test_coupling_is_gumbel_max(backend: str) -> None:
 
 
 def test_the_same_noise_keeps_most_draws(backend: str) -> None:
-    """Coupling: after a small change of the logits the same (seed, pos, epoch) gives mostly the same id, another epoch does not."""
+    """Coupling: after a small change of the logits the same (seed, pos, epoch) gives mostly the same id, another epoch
+    does not."""
     B, V = 2000, 64
     random = torch.Generator().manual_seed(13)
     cond = torch.randn(B, 1, V, generator=random)
@@ -93,7 +99,8 @@ def test_the_same_noise_keeps_most_draws(backend: str) -> None:
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("V", "calls"), [(1, 2), (2, 4), (7, 6), (33, 8), (999, 3), (4097, 1)])
 def test_replayed_draws(backend: str, V: int, calls: int, dtype: torch.dtype) -> None:
-    """p, fresh and status equal those of a restatement that shares no line with them (tests/oracle.py), bit for bit."""
+    """p, fresh and status equal those of a restatement that shares no line with them (tests/_oracle.py), bit for
+    bit."""
     random = np.random.default_rng(V)
     for _ in range(calls):
         case = logits_case(random, 6 if V > 900 else 16, 2, V, dtype)
@@ -110,14 +117,15 @@ def test_replayed_draws(backend: str, V: int, calls: int, dtype: torch.dtype) ->
                     pos = int(case["pos"][b]) + j if "pos" in case else j
                     row = {k: None if v is None else v[b, j].numpy() for k, v in rows.items()}
                     want = oracle.process_row(**row, **scalars, pos=pos)
-                at = (b, j, {k: v for k, v in scalars.items()})
+                at = (b, j, dict(scalars.items()))
                 assert (fresh[b, j], status[b, j]) == want[1:], at
                 assert (p[b, j].numpy() == want[0]).all(), at
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_batch_composition_changes_nothing(backend: str, dtype: torch.dtype) -> None:
-    """B6, B7, B13, B14. Permuted, split, padded, doubled, slot by slot and again: the same bits, with many ties and mixed k."""
+    """B6, B7, B13, B14. Permuted, split, padded, doubled, slot by slot and again: the same bits, with many ties and
+    mixed k."""
     B, L = 17, 3
     random = np.random.default_rng(14)
     a = logits_case(random, B, L, 1030, dtype, share=1.0)
@@ -140,7 +148,8 @@ def test_batch_composition_changes_nothing(backend: str, dtype: torch.dtype) -> 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_layouts(backend: str, dtype: torch.dtype) -> None:
-    """B21, B30. The same values sliced from a wider head with garbage in its padding, transposed, stepped, at an odd offset."""
+    """B21, B30. The same values sliced from a wider head with garbage in its padding, transposed, stepped, at an odd
+    offset."""
     random = np.random.default_rng(15)
     for V in (5, 64, 1001):
         case = logits_case(random, 6, 3, V, dtype)

@@ -1,14 +1,15 @@
-"""Rung L3: reference and native samplers give the same bits, over shapes, types, strides and optional arguments of all kinds."""
+"""Rung L3: reference and native samplers give the same bits, over shapes, types, strides and optional arguments of all
+kinds."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 import torch
-from cases import LAYOUTS, as_tensors, logits_case, verify_case
+from _live import live
+from _sampler_cases import LAYOUTS, as_tensors, logits_case, verify_case
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from live import live
 from torch import Tensor
 
 from sjd2_kernels import process_logits, verify_accept
@@ -22,7 +23,10 @@ SIZES = st.one_of(
 
 def assert_same(names: tuple[str, ...], got: tuple[Tensor, ...], want: tuple[Tensor, ...]) -> None:
     for name, a, b in zip(names, got, want, strict=True):
-        assert a.dtype == b.dtype and a.shape == b.shape and a.is_contiguous() and b.is_contiguous()
+        assert a.dtype == b.dtype
+        assert a.shape == b.shape
+        assert a.is_contiguous()
+        assert b.is_contiguous()
         assert torch.equal(a, b), f"{name} differs first at {(a != b).nonzero()[0].tolist()}"
 
 
@@ -55,7 +59,8 @@ def test_process_logits_at_real_sizes(rows: int, V: int, calls: int, dtype: torc
 
 @pytest.mark.parametrize("V", [4097, 16384, 40000])
 def test_top_k_of_every_size_and_shape_of_score(V: int) -> None:
-    """B12. Mixed k in one call, over laws that defeat a sampled pivot: sorted, reversed, two-valued, spiked, constant."""
+    """B12. Mixed k in one call, over laws that defeat a sampled pivot: sorted, reversed, two-valued, spiked,
+    constant."""
     ramp = torch.arange(V, dtype=torch.float32)
     spikes = torch.zeros(V)
     spikes[torch.randperm(V, generator=torch.Generator().manual_seed(1))[:37]] = 5.0

@@ -1,15 +1,15 @@
-"""verify_accept against a restatement that shares no line with it (tests/oracle.py): the same bits over thousands of random
-windows, every option, vocabularies up to 184,622; and tokens of probability 1e-9 that must be drawn."""
+"""verify_accept against a restatement that shares no line with it (tests/_oracle.py): the same bits over thousands of
+random windows, every option, vocabularies up to 184,622."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import _oracle as oracle
 import numpy as np
-import oracle
 import pytest
-from cases import OPTIONS, as_tensors, verify_case
-from live import on_backends
+from _live import on_backends
+from _sampler_cases import OPTIONS, as_tensors, verify_case
 from torch import Tensor
 
 from sjd2_kernels import verify_accept
@@ -41,7 +41,10 @@ def assert_same(arguments: dict[str, Any], got: tuple[Tensor, ...], expected: tu
 
 
 # images per call, window, vocabulary, calls
-SIZES = [(60, 7, 1, 6), (60, 5, 2, 12), (60, 5, 3, 12), (40, 6, 31, 15), (12, 5, 999, 12), (6, 4, 4096, 8), (2, 4, 65536, 5), (2, 3, 184622, 3)]  # fmt: skip
+SIZES = [
+    (60, 7, 1, 6), (60, 5, 2, 12), (60, 5, 3, 12), (40, 6, 31, 15), (12, 5, 999, 12), (6, 4, 4096, 8), (2, 4, 65536, 3),
+    (1, 4, 184622, 2),
+]  # fmt: skip
 
 
 @on_backends("verify_accept")

@@ -1,6 +1,7 @@
 """The samplers once more, in Python integers and NumPy float32, from docs/rng.md and docs/operators.md alone.
 
-Shares no line with sjd2_kernels, takes its constants from the page, and goes slot by slot: what an implementation is held against.
+Shares no line with sjd2_kernels, takes its constants from the page, and goes slot by slot: what an implementation is
+held against.
 """
 
 from __future__ import annotations
@@ -177,7 +178,7 @@ def verify_image(
     for j, (ok, ratio) in enumerate(verdict):
         if forced is not None and forced[j] >= 0:
             tokens.append(forced[j])
-        elif j < n or (j > n and (redraw == "couple" and ok or redraw == "keep" and ratio >= 0.5)):
+        elif j < n or (j > n and ((redraw == "couple" and ok) or (redraw == "keep" and ratio >= 0.5))):
             tokens.append(draft[j])
         elif j == n or redraw == "couple":
             tokens.append(replacement(j))

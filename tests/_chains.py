@@ -19,7 +19,8 @@ from sjd2_kernels import process_logits, rng, verify_accept
 
 @dataclass(frozen=True)
 class Model:
-    """K symbols, N tokens, ``logits`` [prefixes, K]: prefix 0 is the empty one, prefix n followed by symbol s is n K + s + 1."""
+    """K symbols, N tokens, ``logits`` [prefixes, K]: prefix 0 is the empty one, prefix n followed by symbol s is n K +
+    s + 1."""
 
     K: int
     N: int
@@ -37,7 +38,8 @@ class Model:
         return torch.where(longer < len(self.logits), longer, 0)
 
     def joint(self, law: np.ndarray | None = None) -> np.ndarray:
-        """The probability [K**N] of every sequence, last symbol fastest; ``law`` [prefixes, K] instead of softmax(logits)."""
+        """The probability [K**N] of every sequence, last symbol fastest; ``law`` [prefixes, K] instead of
+        softmax(logits)."""
         law = torch.softmax(self.logits.double(), -1).numpy() if law is None else law
         level, first, out = 1, 0, np.ones(1)
         for _ in range(self.N):

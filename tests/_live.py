@@ -13,7 +13,8 @@ REQUIRE_NATIVE = os.environ.get("SJD2_REQUIRE_NATIVE") == "1"
 
 
 def live(operator: str, device: str = "cpu") -> list[str]:
-    """The live backends of ``operator``, best first; with SJD2_REQUIRE_NATIVE=1 also one that is not, so that its tests fail."""
+    """The live backends of ``operator``, best first; with SJD2_REQUIRE_NATIVE=1 also one that is not, so that its tests
+    fail."""
     return [
         name
         for name in backends.PREFERENCE[device]
