@@ -62,7 +62,7 @@ $(VENV)/constraints.txt: constraints/cpu.txt $(VENV)/pyvenv.cfg FORCE
 	@{ echo "# $(TORCH)"; grep -v '^torch==' constraints/cpu.txt; echo '$(filter torch==%,$(TORCH))'; } > $@.new
 	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
 
-$(VENV)/tools: $(VENV)/constraints.txt pyproject.toml
+$(VENV)/tools: $(VENV)/constraints.txt
 	$(PIP) setuptools cmake ninja pybind11 ruff mypy '$(TORCH)'
 	@touch $@
 
