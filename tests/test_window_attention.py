@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,13 @@ OP = torch.ops.sjd2.window_attention
 WHOLE = ("time_k", "time_v")
 HEADS = [(2, 2), (4, 1), (8, 1), (4, 2), (3, 3), (16, 4)]  # MHA, and groups of 2, 4 and 8
 DIMS = [5, 40, 64, 80, 128, 1]
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Thousands of small products: waking PyTorch's other threads would take longer than the products."""
+    with threads(1):
+        yield
 
 
 @pytest.mark.parametrize("dtype", REAL, ids=str)
@@ -260,11 +268,11 @@ def test_batch_padding_and_capacity_do_not_matter(dtype: torch.dtype, backend: s
     assert_same(run(padded, backend)[0][:, 7:], out, "padded")
 
 
-def test_thread_counts() -> None:
+@pytest.mark.parametrize("dtype", REAL, ids=str)
+def test_thread_counts(dtype: torch.dtype) -> None:
     """Threads change how rows are cut into tasks (one head, 1024 rows: 2 to 14 chunks), never a bit."""
-    c = case(128, [300], 8, 1, 32, R=1)
-    with threads(1):
-        expected = run(c, "native")
+    c = case(128, [300], 8, 1, 32, R=1, dtype=dtype)
+    expected = run(c, "native")
     for count in (2, 3, 7):
         with threads(count):
             assert_same(run(c, "native"), expected, f"{count} threads")
