@@ -25,7 +25,8 @@ inline void store_run(const Compute<T>* from, int64_t count, T* to) {
 template <>
 inline void store_run<Float16>(const float* from, int64_t count, Float16* to) {
   int64_t i = 0;  // by hand: the compiler converts one at a time
-  for (; i + 8 <= count; i += 8) store_vector(to + i, _mm256_cvtps_ph(_mm256_loadu_ps(from + i), _MM_FROUND_TO_NEAREST_INT));
+  for (; i + 8 <= count; i += 8)
+    store_vector(to + i, _mm256_cvtps_ph(_mm256_loadu_ps(from + i), _MM_FROUND_TO_NEAREST_INT));
   for (; i < count; ++i) to[i] = store<Float16>(from[i]);
 }
 #endif

@@ -1,14 +1,14 @@
-// nearest_token: token[slot] = argmax over v of state[slot] . table[v] + bias[v], ties to the lowest id, NaN never wins.
+// nearest_token: token[slot] = argmax over v of state[slot] . table[v] + bias[v]; ties: lowest id; NaN never wins.
 //
 // A matrix product of the active slots (draft < 0) and the table with the argmax folded in; the scores of a block of
 // 96 ids by up to 128 slots live on the stack and die there.
 //   packing   the active slots become panels [C][2 vectors]: one lane is one slot, so the argmax is a blend per lane;
 //   tasks     one per 96 table rows. Per 256 channels, their rows are converted to the compute type once, then every
-//             panel is multiplied by tiles of kTile rows x 2 vectors held in registers (6 x 16 on AVX2, 12 x 32 on AVX-512);
+//             panel is multiplied by tiles of kTile rows x 2 vectors in registers (6 x 16 on AVX2, 12 x 32 on AVX-512);
 //   merge     the tasks' winners in ascending order of id, on the calling thread.
-// Bytes: the table once; operations: slots * V * C multiply-adds. Every lane sums its channels in ascending order whatever
-// stands in the other lanes, so a result depends neither on the batch nor on the number of threads. Multiply-adds are
-// fused where the target has them: scores differ from other backends in the last bits.
+// Bytes: the table once; operations: slots * V * C multiply-adds. Every lane sums its channels in ascending order,
+// whatever stands in the others, so a result depends neither on the batch nor on the number of threads. Multiply-adds
+// are fused where the target has them: scores differ from other backends in the last bits.
 #include "cpu/nearest_token.h"
 
 #include "cpu/convert.h"
@@ -34,12 +34,12 @@ template <class Real>
 struct Vector;
 template <>
 struct Vector<float> {
-  typedef float type __attribute__((vector_size(kVectorBytes)));
+  typedef float type __attribute__((vector_size(kVectorBytes), may_alias));
   typedef int32_t index __attribute__((vector_size(kVectorBytes)));
 };
 template <>
 struct Vector<double> {
-  typedef double type __attribute__((vector_size(kVectorBytes)));
+  typedef double type __attribute__((vector_size(kVectorBytes), may_alias));
   typedef int64_t index __attribute__((vector_size(kVectorBytes)));
 };
 template <class Real>
@@ -70,7 +70,8 @@ inline void multiply_tile(const Real* rows, const Real* panel, int64_t depth, bo
   for (int64_t k = 0; k < depth; ++k) {
     V lane[kVectors];
 #pragma GCC unroll 2
-    for (int j = 0; j < kVectors; ++j) lane[j] = *reinterpret_cast<const V*>(panel + k * kPanel<Real> + j * kWidth<Real>);
+    for (int j = 0; j < kVectors; ++j)
+      lane[j] = *reinterpret_cast<const V*>(panel + k * kPanel<Real> + j * kWidth<Real>);
 #pragma GCC unroll 12
     for (int i = 0; i < kTile; ++i) {
       const V element = rows[i * kDepth + k] - V{};  // broadcast
@@ -142,14 +143,18 @@ void one_block(const NearestTokenArguments& a, int64_t block, int64_t count) {
       for (int64_t slot = group; slot < end; slot += P) {
         const Real* panel = static_cast<const Real*>(a.panels) + slot * a.C + k * P;
         Real* out = scores + (slot - group) * kNearestBlock;
+        const bool one = vectors_of<Real>(count - slot) == 1;
         for (int64_t v = 0; v < tiles; v += kTile) {
-          if (vectors_of<Real>(count - slot) == 1) multiply_tile<Real, 1>(rows + v * kDepth, panel, depth, k == 0, out + v * P);
+          if (one) multiply_tile<Real, 1>(rows + v * kDepth, panel, depth, k == 0, out + v * P);
           else multiply_tile<Real, 2>(rows + v * kDepth, panel, depth, k == 0, out + v * P);
         }
       }
     }
-    for (int64_t slot = group; slot < end; slot += P)
-      best_of_panel<Real>(scores + (slot - group) * kNearestBlock, bias, height, base, vectors_of<Real>(count - slot), best + slot, winner + slot);
+    for (int64_t slot = group; slot < end; slot += P) {
+      const Real* panel_scores = scores + (slot - group) * kNearestBlock;
+      const int vectors = vectors_of<Real>(count - slot);
+      best_of_panel<Real>(panel_scores, bias, height, base, vectors, best + slot, winner + slot);
+    }
   }
 }
 

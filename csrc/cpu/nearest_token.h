@@ -7,7 +7,7 @@
 
 namespace sjd2 {
 
-constexpr int64_t kNearestBlock = 96;  // table rows that one task scores; each leaves one winner per slot in the scratch
+constexpr int64_t kNearestBlock = 96;  // table rows that one task scores; it leaves one winner per slot in the scratch
 constexpr int64_t kNearestLanes = 32;  // the widest panel of any target: what the scratch is rounded up to
 
 struct NearestTokenArguments {

@@ -1,4 +1,5 @@
-// noise_embed: rows[b, n] = (1 - t) * table[token] + t * (mean + std * eps), eps of stream 3 at (seed, pos + n, channel).
+// noise_embed: rows[b, n] = (1 - t) * table[token] + t * (mean + std * eps), where eps is that of stream 3 at
+// (seed, pos + n, channel).
 //
 // One task per position; one read of the table's row, one write of the output's. Clean positions (t == 0) draw nothing.
 // Bound by memory where t == 0, by Philox and Box-Muller elsewhere. No sums, so no order to keep: every element is a

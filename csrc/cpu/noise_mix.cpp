@@ -67,7 +67,8 @@ void one_slot(const NoiseMixArguments& a, int64_t i) {
   const bool inside = slot.token >= 0 && slot.token < a.V;
   const T* row = static_cast<const T*>(a.table) + (inside ? slot.token * a.table_stride : 0);
   const Real* old = static_cast<const Real*>(a.state) + b * a.state_image_stride + slot.source * a.state_slot_stride;
-  const Real keep = slot.level > 0 && slot.before > 0 ? Real(a.times[slot.level]) / Real(a.times[slot.before]) : Real(0);
+  const bool lerps = slot.level > 0 && slot.before > 0;
+  const Real keep = lerps ? Real(a.times[slot.level]) / Real(a.times[slot.before]) : Real(0);
   const Generator generator = Generator::at(a.seed[b], position(a, b, j), kNoise, 0);
 
   Real embedding[kNormalBlock] = {}, mixed[kNormalBlock];
@@ -77,7 +78,7 @@ void one_slot(const NoiseMixArguments& a, int64_t i) {
     const Real* result = embedding;
     if (slot.level > 0) {
       result = mixed;
-      if (slot.before > 0) {
+      if (lerps) {
         for (int64_t c = 0; c < count; ++c) mixed[c] = keep * old[first + c] + (1 - keep) * embedding[c];
       } else {
         normal_block(generator, first, mixed);

@@ -1,4 +1,4 @@
-// One denoising step of the window: shift by the committed count, lerp toward the prediction, refill with Gaussian slots.
+// One denoising step of the window: shift by the committed count, lerp toward the prediction, refill with noise.
 #pragma once
 
 #include "cpu/target.h"
