@@ -129,8 +129,10 @@ def test_a_native_wheel_is_tagged_and_complete(small_native: Path) -> None:
     assert "sjd2_kernels/_native_failure.txt" not in names  # of an earlier build
     assert {"sjd2_kernels/py.typed", "sjd2/py.typed", "sjd2/__init__.py"} <= set(names)
     assert [name for name in names if name.endswith(".dist-info/licenses/LICENSE")]
-    sources = [p.relative_to(ROOT).as_posix() for p in ROOT.joinpath("sjd2_kernels").rglob("*.py")]
-    assert set(sources) <= set(names)
+    for folder in (ROOT, ROOT / "python"):
+        sources = {p.relative_to(folder).as_posix() for p in folder.glob("sjd2*/**/*.py")}
+        assert sources
+        assert sources <= set(names)
 
 
 def test_a_build_ships_nothing_of_an_earlier_one(small_native: Path) -> None:
