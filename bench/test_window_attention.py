@@ -1,62 +1,95 @@
-"""window_attention at 97 rows over a long prefix, float32, beside SDPA with an explicit mask on the same tensors."""
+"""window_attention beside scaled_dot_product_attention on the same tensors: a window over a long prefix, and one row.
+
+PyTorch's function has no lengths and no bottom-right causal mask, so it gets an explicit mask (boolean and additive), its
+queries contiguous, and keys and values that already hold the window; with grouped heads also copies repeated to all heads
+beforehand. Ours appends the window to the cache within the time.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention as sdpa
 
-import sjd2_kernels
+import sjd2_kernels  # noqa: F401  (registers the operators)
 
 from . import harness
 
-M = 97
+Tensors = tuple[Tensor, ...]
+NO_SLOWER = 1.0
 
 
-def masked_sdpa(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, scale: float, repeated: bool) -> Tensor:
-    """SDPA over cache views that hold the window's keys already; query heads grouped, or keys and values repeated."""
-    groups = q.shape[2] // k.shape[1]
-    if repeated:
-        k, v = (x.repeat_interleave(groups, 1) for x in (k, v))
-    out = torch.nn.functional.scaled_dot_product_attention(
-        q.transpose(1, 2), k, v, attn_mask=mask, scale=scale, enable_gqa=groups > 1 and not repeated
-    )
-    return out.transpose(1, 2)
-
-
-@pytest.mark.parametrize("D", [64, 128])
-@pytest.mark.parametrize("heads", [(8, 8), (32, 8)], ids=["mha8", "gqa32_8"])
-@pytest.mark.parametrize("prefix", [2048, 8192])
-def test_window(compare: Any, prefix: int, heads: tuple[int, int], D: int) -> None:
+def call(M: int, H: int, Hkv: int, D: int, prefix: int, dtype: torch.dtype) -> Tensors:
+    """q, k, v [1, M, H or Hkv, D] and caches [1, Hkv, prefix + M, D] that hold k and v already."""
     torch.manual_seed(0)
-    H, Hkv = heads
-    q, scale = torch.randn(1, M, H, D), D**-0.5
-    k, v = (torch.randn(1, M, Hkv, D) for _ in range(2))
-    k_cache, v_cache = (torch.randn(1, Hkv, prefix + M, D) for _ in range(2))
-    kv_len, q_start = torch.full((1,), prefix, dtype=torch.int32), torch.zeros(1, dtype=torch.int32)
-    causal = torch.ones(M, M).tril().log()
-    mask = torch.cat([torch.zeros(M, prefix), causal], 1)  # added to the scores
+    q, k, v = (torch.randn(1, M, heads, D).to(dtype) for heads in (H, Hkv, Hkv))
+    caches = [torch.randn(1, Hkv, prefix + M, D).to(dtype) for _ in range(2)]
+    for cache, rows in zip(caches, (k, v), strict=True):
+        cache[:, :, prefix:] = rows.transpose(1, 2)
+    return q, k, v, *caches
 
-    def ours(k_cache: Tensor, v_cache: Tensor) -> Tensor:
-        return sjd2_kernels.window_attention(q, k, v, k_cache, v_cache, kv_len, q_start, scale)
 
-    def peer(k_cache: Tensor, v_cache: Tensor, repeated: bool = False) -> Tensor:
-        return masked_sdpa(q, k_cache, v_cache, mask, scale, repeated)
+def peers(M: int, H: int, Hkv: int, prefix: int, dtype: torch.dtype) -> dict[str, Callable[..., Tensor]]:
+    """Name -> function of (q [1, H, M, D], k, v [1, Hkv, prefix + M, D], k, v repeated to H heads)."""
+    seen = torch.ones(M, prefix + M, dtype=torch.bool).tril(prefix)
+    additive = torch.zeros(M, prefix + M, dtype=dtype).masked_fill(~seen, -torch.inf)
+    masks = {"": None} if M == 1 else {", boolean mask": seen, ", additive mask": additive}
+    made: dict[str, Callable[..., Tensor]] = {}
+    for name, mask in masks.items():
+        if H == Hkv:
+            made[f"sdpa{name}"] = lambda q, k, v, mask=mask: sdpa(q, k, v, mask)
+        else:
+            made[f"sdpa{name}"] = lambda q, k, v, K, V, mask=mask: sdpa(q, k, v, mask, enable_gqa=True)
+            made[f"sdpa{name}, repeated heads"] = lambda q, k, v, K, V, mask=mask: sdpa(q, K, V, mask)
+    return made
 
-    # error gate: at most twice the error of the float32 peer (and one unit of float32 more)
-    out, single = ours(k_cache, v_cache), peer(k_cache, v_cache)
-    exact = masked_sdpa(q.double(), k_cache.double(), v_cache.double(), mask.double(), scale, False)
-    assert (out - exact).abs().max() <= 2 * (single - exact).abs().max() + 2**-23
 
-    caches = harness.copies((k_cache, v_cache))
-    variants = {
-        "sjd2": lambda i: ours(*caches[i % len(caches)]),
-        "SDPA": lambda i: peer(*caches[i % len(caches)]),
-    }
-    if Hkv != H:
-        variants["SDPA, heads repeated"] = lambda i: peer(*caches[i % len(caches)], repeated=True)
-    targets = {name: 1.0 for name in variants if name != "sjd2"}
-    name = f"prefix={prefix} H={H}/{Hkv} D={D}"
-    compare(f"window_attention, {M} rows, float32, one model row", name, variants, targets)
+def compare_with_peers(compare: Any, M: int, H: int, Hkv: int, D: int, prefix: int, dtype: torch.dtype) -> None:
+    """Error gate, then the interleaved timing of one case."""
+    q, k, v, k_cache, v_cache = call(M, H, Hkv, D, prefix, dtype)
+    kv_len, q_start = torch.tensor([prefix], dtype=torch.int32), torch.zeros(1, dtype=torch.int32)
+
+    def ours(q: Tensor, k: Tensor, v: Tensor, k_cache: Tensor, v_cache: Tensor) -> Tensor:
+        return torch.ops.sjd2.window_attention(q, k, v, k_cache, v_cache, kv_len, q_start, D**-0.5)
+
+    # error gate: at most twice the error of PyTorch in the same dtype, and one rounding of the largest output
+    heads = q.transpose(1, 2).contiguous()
+    mask = torch.ones(M, prefix + M, dtype=torch.bool).tril(prefix)
+    exact = sdpa(heads.double(), k_cache.double(), v_cache.double(), mask, enable_gqa=H != Hkv)
+    theirs = (sdpa(heads, k_cache, v_cache, mask, enable_gqa=H != Hkv) - exact).abs().max()
+    error = (ours(q, k, v, k_cache, v_cache).transpose(1, 2) - exact).abs().max()
+    assert error <= 2 * theirs + torch.finfo(dtype).eps / 2 * exact.abs().max()
+
+    buffers = harness.copies((q, k, v, k_cache, v_cache))
+    variants = {"sjd2": lambda i: ours(*buffers[i % len(buffers)])}
+    prepared = [(q.transpose(1, 2).contiguous(), k_cache, v_cache) for q, _, _, k_cache, v_cache in buffers]
+    if H != Hkv:
+        prepared = [(*p, *(x.repeat_interleave(H // Hkv, 1) for x in p[1:])) for p in prepared]
+    others = peers(M, H, Hkv, prefix, dtype)
+    for name, peer in others.items():
+        variants[name] = lambda i, peer=peer: peer(*prepared[i % len(prepared)])
+    heading = f"window_attention, {'MHA' if H == Hkv else 'grouped heads'}, {'one row' if M == 1 else f'M = {M}'}"
+    name = f"{H}/{Hkv} heads, D {D}, prefix {prefix}, {str(dtype).removeprefix('torch.')}"
+    compare(heading, name, variants, dict.fromkeys(others, NO_SLOWER))
+
+
+@pytest.mark.parametrize("prefix", [2048, 8192])
+@pytest.mark.parametrize("D", [64, 128])
+@pytest.mark.parametrize(("H", "Hkv"), [(8, 8), (32, 8)])
+def test_window(compare: Any, H: int, Hkv: int, D: int, prefix: int) -> None:
+    compare_with_peers(compare, 97, H, Hkv, D, prefix, torch.float32)
+
+
+@pytest.mark.parametrize(("H", "Hkv"), [(8, 8), (32, 8)])
+def test_window_in_bfloat16(compare: Any, H: int, Hkv: int) -> None:
+    compare_with_peers(compare, 97, H, Hkv, 128, 2048, torch.bfloat16)
+
+
+@pytest.mark.parametrize("prefix", [2048, 8192])
+@pytest.mark.parametrize(("H", "Hkv"), [(8, 8), (32, 8)])
+def test_one_row(compare: Any, H: int, Hkv: int, prefix: int) -> None:
+    compare_with_peers(compare, 1, H, Hkv, 128, prefix, torch.float32)

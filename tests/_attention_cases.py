@@ -50,6 +50,35 @@ def clones(c: Case) -> Case:
     return {name: value.clone() if isinstance(value, Tensor) else value for name, value in c.items()}
 
 
+def arranged(c: Case, layout: int) -> Case:
+    """The case in one of six layouts: what models, fused projections and paged or padded caches hand over."""
+    q, k, v, k_cache, v_cache = (c[name] for name in ("q", "k", "v", "k_cache", "v_cache"))
+    H, Hkv = q.shape[2], k.shape[2]
+
+    def swapped(x: Tensor, a: int, b: int) -> Tensor:
+        return x.transpose(a, b).contiguous().transpose(a, b)
+
+    def padded(x: Tensor) -> Tensor:
+        inner = x.new_full([n + 3 for n in x.shape], NAN)[1:-2, 2:-1, 1:-2, 1:-2]
+        return inner.copy_(x)
+
+    if layout == 1:  # [R, H, M, D] and [R, S, Hkv, D]
+        rows, caches = [swapped(x, 1, 2) for x in (q, k, v)], [swapped(x, 1, 2) for x in (k_cache, v_cache)]
+    elif layout == 2:  # one projection, one buffer for keys and values
+        rows = list(torch.cat([q, k, v], 2).split([H, Hkv, Hkv], 2))
+        caches = list(torch.stack([k_cache, v_cache]).unbind())
+    elif layout == 3:  # last axis with stride 2; keys beside values in a row
+        rows = [torch.stack([x, x], -1)[..., 1] for x in (q, k, v)]
+        caches = list(torch.cat([k_cache, v_cache], -1).chunk(2, -1))
+    elif layout == 4:  # inside something larger, unaligned
+        rows, caches = [padded(x) for x in (q, k, v)], [padded(x) for x in (k_cache, v_cache)]
+    elif layout == 5:  # keys and values with different strides (B21)
+        rows, caches = [swapped(q, 0, 1), swapped(k, 0, 2), v.clone()], [swapped(k_cache, 0, 2), v_cache.clone()]
+    else:
+        rows, caches = [q, k, v], [k_cache.clone(), v_cache.clone()]
+    return c | dict(zip(("q", "k", "v", "k_cache", "v_cache"), [*rows, *caches], strict=True))
+
+
 def run(c: Case, backend: str) -> tuple[Tensor, Tensor, Tensor]:
     """(out, k_cache, v_cache) of a call on clones; what is not in place must stay as it was."""
     used = clones(c)

@@ -15,6 +15,7 @@ from _attention_cases import (
     NAN,
     Case,
     T,
+    arranged,
     caches_after,
     case,
     check_error,
@@ -205,35 +206,6 @@ def test_done_images_are_left_alone(backend: str) -> None:
         assert_same(cache[kept], written[kept])
 
 
-def arranged(c: Case, layout: int) -> Case:
-    """The case in one of six layouts: what models, fused projections and paged or padded caches hand over."""
-    q, k, v, k_cache, v_cache = (c[name] for name in ("q", "k", "v", "k_cache", "v_cache"))
-    H, Hkv = q.shape[2], k.shape[2]
-
-    def swapped(x: Tensor, a: int, b: int) -> Tensor:
-        return x.transpose(a, b).contiguous().transpose(a, b)
-
-    def padded(x: Tensor) -> Tensor:
-        inner = x.new_full([n + 3 for n in x.shape], NAN)[1:-2, 2:-1, 1:-2, 1:-2]
-        return inner.copy_(x)
-
-    if layout == 1:  # [R, H, M, D] and [R, S, Hkv, D]
-        rows, caches = [swapped(x, 1, 2) for x in (q, k, v)], [swapped(x, 1, 2) for x in (k_cache, v_cache)]
-    elif layout == 2:  # one projection, one buffer for keys and values
-        rows = list(torch.cat([q, k, v], 2).split([H, Hkv, Hkv], 2))
-        caches = list(torch.stack([k_cache, v_cache]).unbind())
-    elif layout == 3:  # last axis with stride 2; keys beside values in a row
-        rows = [torch.stack([x, x], -1)[..., 1] for x in (q, k, v)]
-        caches = list(torch.cat([k_cache, v_cache], -1).chunk(2, -1))
-    elif layout == 4:  # inside something larger, unaligned
-        rows, caches = [padded(x) for x in (q, k, v)], [padded(x) for x in (k_cache, v_cache)]
-    elif layout == 5:  # keys and values with different strides (B21)
-        rows, caches = [swapped(q, 0, 1), swapped(k, 0, 2), v.clone()], [swapped(k_cache, 0, 2), v_cache.clone()]
-    else:
-        rows, caches = [q, k, v], [k_cache.clone(), v_cache.clone()]
-    return c | dict(zip(("q", "k", "v", "k_cache", "v_cache"), [*rows, *caches], strict=True))
-
-
 @on_backends
 @pytest.mark.parametrize("dtype", REAL, ids=str)
 @pytest.mark.parametrize("M", [2, 21])
@@ -311,6 +283,20 @@ def test_b31_what_a_peaked_softmax_leaves_over(dtype: torch.dtype, tail: float, 
     assert 0.01 * tail < exact.max() < 100 * tail
     relative = [((x.double() - exact) / exact).abs().max() for x in (out, theirs)]
     assert relative[0] <= 2 * relative[1] + rounding(dtype, torch.tensor(2.0))
+
+
+@pytest.mark.parametrize("slope", [1.0, -1.0])
+@pytest.mark.parametrize("dtype", REAL, ids=str)
+def test_b31_scores_that_run_away(dtype: torch.dtype, slope: float) -> None:
+    """Scores that rise or fall by 2 per key, far past what exp can hold: the largest must be taken off in time."""
+    c = case(9, [300], 2, 1, 16, R=1, q_start=[0], dtype=dtype, timesteps=False)
+    ramp = torch.arange(320)[:, None] * slope
+    c["q"][..., 0], c["scale"] = 1.0, 2.0
+    for name, rows in (("k_cache", c["k_cache"][0, 0]), ("k", c["k"][0, :, 0])):
+        at = ramp[: len(rows)] if name == "k_cache" else ramp[300 : 300 + len(rows)]
+        rows[:] = rows / 64
+        rows[:, :1] = torch.where(rows[:, :1].isnan(), rows[:, :1], at.to(dtype))
+    check_error(c, *BACKENDS)
 
 
 @on_backends
