@@ -1,8 +1,8 @@
 """window_attention beside scaled_dot_product_attention on the same tensors: a window over a long prefix, and one row.
 
-PyTorch's function has no lengths and no bottom-right causal mask, so it gets an explicit mask (boolean and additive), its
-queries contiguous, and keys and values that already hold the window; with grouped heads also copies repeated to all heads
-beforehand. Ours appends the window to the cache within the time.
+PyTorch's function has no lengths and no bottom-right causal mask, so it gets an explicit mask (boolean and additive),
+its queries contiguous, and keys and values that already hold the window; with grouped heads also copies repeated to all
+heads beforehand. Ours appends the window to the cache within the time.
 """
 
 from __future__ import annotations
