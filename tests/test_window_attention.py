@@ -366,7 +366,8 @@ print(native.module().describe())
 
 @pytest.mark.parametrize("target", ["baseline", "avx2"])
 def test_lower_targets(target: str) -> None:
-    path = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+    # no empty entry: it would mean the current folder, whose package has no native module
+    path = os.pathsep.join(filter(None, [str(Path(__file__).parent), os.environ.get("PYTHONPATH")]))
     environment = os.environ | {"SJD2_CPU_TARGET": target, "PYTHONPATH": path}
     ran = subprocess.run([sys.executable, "-c", TARGET], env=environment, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
