@@ -91,4 +91,4 @@ sanitize: install ## the operator tests against a module built with AddressSanit
 	$(BIN)/cmake --install $(SANITIZED)/cmake --prefix $(SANITIZED)/package
 	PYTHONPATH=$(SANITIZED)/package SJD2_REQUIRE_NATIVE=1 ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
 	  LD_PRELOAD="$(call library,libasan.so) $(call library,libubsan.so) $(call library,libstdc++.so)" \
-	  $(BIN)/pytest $(OPERATOR_TESTS) $(ARGS)
+	  $(BIN)/pytest --capture=sys $(OPERATOR_TESTS) $(ARGS)
