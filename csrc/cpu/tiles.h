@@ -1,7 +1,8 @@
 // The two matrix products of attention in register tiles of up to 6 rows, and the packing of their right-hand sides.
 //
 // A right-hand side is packed in panels of kPanel columns: panel[t][column], so that a step of a tile reads two vectors.
-// Every element of a product is one chain of multiply-adds over t in rising order: tile shapes change no bit.
+// Every element of a product is a sum of parts, each a chain of up to kChain multiply-adds over t in rising order, and parts
+// start at multiples of kChain: tile shapes change no bit. One chain over 128 terms would have twice the error of BLAS.
 #pragma once
 
 #include "cpu/lanes.h"
@@ -12,14 +13,16 @@ inline namespace SJD2_TARGET {
 template <class T>
 constexpr int kPanel = 2 * kLanes<T>;
 
+constexpr int64_t kChain = 32;
+
 // Panels that a tile of few rows takes at once, so that 8 accumulators or more hide the latency of the multiply-add.
 constexpr int panels_at_once(int rows) { return rows == 1 ? 4 : rows <= 3 ? 2 : 1; }
 
-// acc[i][column] += sum over t < n of left[i][t] * right[t][column].
+// acc[i][column] += sum over from <= t < to of left[i][t] * right[t][column].
 template <class T, int rows, int panels>
-SJD2_INLINE void multiply(const T* left, int64_t left_row, const T* right, int64_t right_step, int64_t right_panel, int64_t n,
-                          Lanes<T> (&acc)[rows][2 * panels]) {
-  for (int64_t t = 0; t < n; ++t) {
+SJD2_INLINE void multiply(const T* left, int64_t left_row, const T* right, int64_t right_step, int64_t right_panel,
+                          int64_t from, int64_t to, Lanes<T> (&acc)[rows][2 * panels]) {
+  for (int64_t t = from; t < to; ++t) {
     Lanes<T> column[2 * panels];
 #pragma GCC unroll 8
     for (int j = 0; j < 2 * panels; ++j) {
@@ -38,12 +41,17 @@ SJD2_INLINE void multiply(const T* left, int64_t left_row, const T* right, int64
 template <class T, int rows, int panels>
 SJD2_INLINE void score_panels(const T* query, int64_t query_row, const T* keys, int64_t D, T factor, T* scores,
                               int64_t scores_row) {
-  Lanes<T> acc[rows][2 * panels] = {};
-  multiply<T, rows, panels>(query, query_row, keys, kPanel<T>, D * kPanel<T>, D, acc);
+  for (int64_t from = 0; from < D; from += kChain) {
+    Lanes<T> acc[rows][2 * panels] = {};
+    multiply<T, rows, panels>(query, query_row, keys, kPanel<T>, D * kPanel<T>, from, from + kChain < D ? from + kChain : D, acc);
 #pragma GCC unroll 6
-  for (int i = 0; i < rows; ++i) {
+    for (int i = 0; i < rows; ++i) {
 #pragma GCC unroll 8
-    for (int j = 0; j < 2 * panels; ++j) store_vector(scores + i * scores_row + j * kLanes<T>, acc[i][j] * factor);
+      for (int j = 0; j < 2 * panels; ++j) {
+        T* to = scores + i * scores_row + j * kLanes<T>;
+        store_vector(to, from == 0 ? acc[i][j] * factor : load_lanes(to) + acc[i][j] * factor);
+      }
+    }
   }
 }
 
@@ -72,21 +80,26 @@ struct Values {
 template <class T, int rows, int panels>
 SJD2_INLINE void add_panels(const T* weights, int64_t weights_row, const int64_t* seen, int64_t common, const Values<T>& values,
                             const T* fade, T* sum, int64_t sum_row) {
-  Lanes<T> acc[rows][2 * panels] = {};
-  multiply<T, rows, panels>(weights, weights_row, values.base, values.step, values.panel, common, acc);
+  for (int64_t from = 0; from == 0 || from < seen[rows - 1]; from += kChain) {
+    const int64_t shared = common < from ? from : common < from + kChain ? common : from + kChain;
+    Lanes<T> acc[rows][2 * panels] = {};
+    multiply<T, rows, panels>(weights, weights_row, values.base, values.step, values.panel, from, shared, acc);
 #pragma GCC unroll 6
-  for (int i = 0; i < rows; ++i) {
-    for (int64_t t = common; t < seen[i]; ++t) {
+    for (int i = 0; i < rows; ++i) {
+      const int64_t last = seen[i] < from + kChain ? seen[i] : from + kChain;
+      for (int64_t t = shared; t < last; ++t) {
+#pragma GCC unroll 8
+        for (int j = 0; j < 2 * panels; ++j) {
+          acc[i][j] += weights[i * weights_row + t] *
+                       load_lanes(values.base + t * values.step + (j / 2) * values.panel + (j % 2) * kLanes<T>);
+        }
+      }
+      if (from > 0 && last <= from) continue;
 #pragma GCC unroll 8
       for (int j = 0; j < 2 * panels; ++j) {
-        acc[i][j] += weights[i * weights_row + t] *
-                     load_lanes(values.base + t * values.step + (j / 2) * values.panel + (j % 2) * kLanes<T>);
+        T* to = sum + i * sum_row + j * kLanes<T>;
+        store_vector(to, from == 0 ? fade[i] * load_lanes(to) + acc[i][j] : load_lanes(to) + acc[i][j]);
       }
-    }
-#pragma GCC unroll 8
-    for (int j = 0; j < 2 * panels; ++j) {
-      T* to = sum + i * sum_row + j * kLanes<T>;
-      store_vector(to, fade[i] * load_lanes(to) + acc[i][j]);
     }
   }
 }
