@@ -190,18 +190,28 @@ def rounding(dtype: torch.dtype, size: Tensor) -> Tensor:
 
 
 def check_error(c: Case, *backends: str) -> None:
-    """At most twice the error of PyTorch's expression in the same dtype, plus one rounding of the largest output."""
+    """At most twice the error of PyTorch's expression in the same dtype, plus one rounding of an output.
+
+    Twice in the root mean square. The largest error of a few rows is at the mercy of one near-tie of two keys (with one
+    row, two equally exact expressions are further apart than twice in one case of thirty): four times there.
+    """
     M, dtype = c["q"].shape[1], c["q"].dtype
     rows = list(range(M)) if M < 97 else [0, 1, *range(5, M - 2, 8), M - 2, M - 1]
     exact, theirs = oracle(c, rows)[:, rows], peer(c)[:, rows].double()
     written = caches_after(c)
-    limit = 2 * (theirs - exact).abs().max() + rounding(dtype, exact.abs().max())
+    away, size = (theirs - exact).abs(), exact.abs()
+    limits = {
+        "root mean square": 2 * away.square().mean().sqrt() + rounding(dtype, size.square().mean().sqrt()),
+        "largest": 4 * away.max() + rounding(dtype, size.max()),
+    }
     for backend in backends:
         out, *caches = run(c, backend)
         assert out.dtype == dtype
         error = (out[:, rows].double() - exact).abs()
-        if not error.max() <= limit:
-            at = tuple((~(error <= limit)).nonzero()[0].tolist())
-            what = f"{backend}: error {error[at]:.3g} at {at} of rows {rows}, at most {limit:.3g}"
-            raise AssertionError(f"{what}: {out[:, rows][at]} against {exact[at]}")
+        found = {"root mean square": error.square().mean().sqrt(), "largest": error.max()}
+        for name, limit in limits.items():
+            if not found[name] <= limit:
+                at = tuple((~(error < error.max())).nonzero()[0].tolist())
+                what = f"{backend}: {name} error {found[name]:.3g} of rows {rows}, at most {limit:.3g}"
+                raise AssertionError(f"{what}; at {at} {out[:, rows][at]} against {exact[at]}")
         assert_same(tuple(caches), written, f"{backend}: cache")
