@@ -53,7 +53,8 @@ def test_error(M: int, prefix: int, dtype: torch.dtype) -> None:
     (H, Hkv), D = HEADS[turn % 6], DIMS[(turn // 2) % 6]
     if M * H > 400:
         H, Hkv = 4, 1
-    check_error(case(M, prefix, H, Hkv, D, R=2 if M < 97 else 1, dtype=dtype), *BACKENDS)
+    R = 16 if M == 1 else 2 if M < 97 else 1  # one row is too small a sample of an error
+    check_error(case(M, prefix, H, Hkv, D, R=R, dtype=dtype), *BACKENDS)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
