@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections import Counter
 
 import numpy as np
@@ -52,3 +54,8 @@ def test_only_the_twins_look_like_another_part() -> None:
 def test_twins_are_not_generated() -> None:
     assert not TWINS & {(slot, name) for slot in SLOTS for name in names(slot)}
     assert sum(len(names(slot)) for slot in SLOTS) == 461
+
+
+def test_importing_the_data_set_is_light() -> None:
+    program = "import sys, sjd2.heroes.codes, sjd2.heroes.stream; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program]).returncode == 0

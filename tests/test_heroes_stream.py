@@ -86,6 +86,16 @@ def test_training_never_sees_a_held_out_combination(drawn: list) -> None:
     assert all(len(side) == 1 for side in sides.values())
 
 
+def test_the_held_out_side_depends_on_four_slots_and_no_other(drawn: list) -> None:
+    changes = dict.fromkeys(SLOTS, 0)
+    for each in drawn[:400]:
+        for slot in SLOTS:
+            if slot in each.hero.parts:
+                parts = dict(each.hero.parts) | {slot: names(slot)[0]}
+                changes[slot] += is_held_out(Hero("red", True, parts))
+    assert {slot for slot, count in changes.items() if count} == {"base", "body", "head", "hair", "hand1"}
+
+
 def test_one_combination_of_sixteen_is_held_out() -> None:
     rng = np.random.default_rng(0)
     kept = 0

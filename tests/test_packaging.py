@@ -129,6 +129,9 @@ def test_a_native_wheel_is_tagged_and_complete(small_native: Path) -> None:
     assert "sjd2_kernels/_native_failure.txt" not in names  # of an earlier build
     assert {"sjd2_kernels/py.typed", "sjd2/py.typed", "sjd2/__init__.py"} <= set(names)
     assert [name for name in names if name.endswith(".dist-info/licenses/LICENSE")]
+    data = {p.relative_to(ROOT / "python").as_posix() for p in ROOT.glob("python/sjd2/heroes/data/*")}
+    assert len(data) == 5
+    assert data <= set(names)
     for folder in (ROOT, ROOT / "python"):
         sources = {p.relative_to(folder).as_posix() for p in folder.glob("sjd2*/**/*.py")}
         assert sources
@@ -167,4 +170,5 @@ def test_source_distribution_holds_what_a_build_needs(tmp_path: Path) -> None:
     names = {name.partition("/")[2] for name in zipfile.ZipFile(archive).namelist()}
     kernels = {p.relative_to(ROOT).as_posix() for p in ROOT.joinpath("csrc").rglob("*") if p.is_file()}
     assert kernels <= names
+    assert {"python/sjd2/heroes/data/codebook.npz", "python/sjd2/heroes/data/phrases.toml"} <= names
     assert {"CMakeLists.txt", "setup.py", "pyproject.toml", "constraints/cpu.txt", "LICENSE", "Makefile"} <= names

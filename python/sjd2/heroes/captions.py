@@ -174,13 +174,18 @@ def _spelled(text: str) -> list[str]:
 
 @cache
 def _meanings() -> Mapping[tuple[str, ...], tuple[str, str]]:
-    """What every known phrase, as a tuple of words, stands for: (attribute, value)."""
+    """What every known phrase, as a tuple of words, stands for: (attribute, value); of a background "mottled green"."""
     known: dict[tuple[str, ...], tuple[str, str]] = {}
     for (slot, name), said in phrases().items():
         for phrase in said:
             known[tuple(_spelled(phrase))] = (slot, name)
     for spelled, meaning in list(known.items()):
         known.setdefault(tuple(word for word in spelled if word != "and"), meaning)
+        if meaning[0] == "base" and spelled[-1] == "woman" and len(spelled) > 1:
+            known.setdefault(("female", *spelled[:-1]), meaning)
+        elif meaning[0] == "base" and meaning[1].endswith("_m") and spelled[-1] != "man":
+            known.setdefault(("male", *spelled), meaning)
+            known.setdefault((*spelled, "man"), meaning)
     for colour in BACKGROUNDS:
         for before, after in (("", ""), ("flat ", ""), ("mottled ", ""), ("", "mottled "), ("", "flat ")):
             kind = "mottled" if "mottled" in before + after else "flat"

@@ -21,7 +21,8 @@ class Codebook:
     """A table of cells and the map from pictures to entries and back.
 
     Entries are whole numbers, so that squared distances are exact in float32 and a code does not depend on the batch,
-    the machine or the number of threads. Cells that were seen before are looked up, not compared.
+    the machine or the number of threads. Cells that were seen before are looked up, not compared; `encode` writes to
+    the table of seen cells, so two threads must not share one codebook.
 
     Args:
         entries: [K, cell, cell, 3] uint8, cell 1 or 2.
