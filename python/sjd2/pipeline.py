@@ -200,9 +200,9 @@ class Progress:
 
 
 def load(
-    source: str | Path, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.bfloat16, **options: Any
+    source: str | Path, *, device: torch.device | str = "cpu", dtype: torch.dtype | None = None, **options: Any
 ) -> Pipeline:
-    """Load a checkpoint: a folder or a hub id.
+    """Load a checkpoint: an embedded model ("heroes-lumina", "heroes-emu3"), a folder or a hub id.
 
     Args:
         source, device, dtype, options: as in `sjd2.backbones.load_backbone`.

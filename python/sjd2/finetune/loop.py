@@ -77,7 +77,9 @@ def train(
         accelerator.load_state(str(state.newest))
         logger.info("resumed at step %d from %s", progress.step, state.newest)
     table = Table(folder / "log.csv", progress.step, accelerator.is_main_process)
-    bar = tqdm(total=schedule.steps, initial=progress.step, unit="step", disable=None if accelerator.is_main_process else True)
+    bar = tqdm(
+        total=schedule.steps, initial=progress.step, unit="step", disable=None if accelerator.is_main_process else True
+    )
     loss_sum, tokens, start = torch.zeros((), device=accelerator.device), 0, time.perf_counter()
     with bar, _ahead(batch_at, progress.step * accumulate, schedule.steps * accumulate) as batches:
         while progress.step < schedule.steps:

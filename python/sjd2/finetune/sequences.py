@@ -27,9 +27,7 @@ def picture_tokens(backbone: Backbone, grid: Grid, codes: Tensor) -> Tensor:
             f"{grid.size[0]}x{grid.size[1]} pixels, got {tuple(codes.shape)}"
         )
     if codes.numel() and not 0 <= int(codes.min()) <= int(codes.max()) < backbone.V:
-        raise ValueError(
-            f"sequences: codes must be in 0..{backbone.V - 1}, got {int(codes.min())}..{int(codes.max())}"
-        )
+        raise ValueError(f"sequences: codes must be in 0..{backbone.V - 1}, got {int(codes.min())}..{int(codes.max())}")
     ids = backbone.ids.cpu()
     line = ids[grid.forced.clamp(min=0)].repeat(len(codes), 1)
     line[:, grid.forced < 0] = ids[codes.flatten(1)]

@@ -17,12 +17,12 @@ import os
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
 import numpy as np
 import torch
 import typer
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..backbones.emu3 import Emu3
 from ..backbones.lumina_mgpt import LuminaMGPT
@@ -79,12 +79,15 @@ def held_out_bits(backbone: LuminaMGPT | Emu3, shape: Shape, B: int, *, noise: b
             for name in ("flat", "mottled")}  # fmt: skip
 
     def bits(objective: NextCleanToken, batch: Batch) -> float:
-        device = objective.table().device
-        parts = [Batch(*(None if x is None else x if x.dim() == 1 and x is batch.times else x[at : at + B]
-                         for x in vars(batch).values())) for at in range(0, len(batch.tokens), B)]  # fmt: skip
-        with torch.no_grad():
-            nats = torch.cat([objective(**vars(part.to(device))).float().cpu() for part in parts])
-        return float(nats[:, free].mean()) / math.log(2)
+        device, nats = objective.table().device, []
+        for at in range(0, len(batch.tokens), B):
+            tokens, prompt, level, seed = (
+                x[at : at + B] for x in (batch.tokens, batch.prompt, batch.level, batch.seed)
+            )
+            part = Batch(tokens, prompt, level, seed, batch.times).to(device)
+            with torch.no_grad():
+                nats.append(objective(**vars(part)).float().cpu())
+        return float(torch.cat(nats)[:, free].mean()) / math.log(2)
 
     def measure(objective: NextCleanToken) -> dict[str, float]:
         objective.eval()
@@ -104,7 +107,11 @@ def run_stage(
     backbone: LuminaMGPT | Emu3, stage: str, steps: int, B: int, lr: float, shape: Shape, folder: Path, first: int, *,
     cpu: bool, compiled: bool,
 ) -> None:  # fmt: skip
-    """Train ``backbone`` in place through one stage; ``first`` is the first example, so that no stage repeats another's."""
+    """Train ``backbone`` in place through one stage.
+
+    Args:
+        first: number of its first example; no stage repeats those of another.
+    """
     from accelerate import Accelerator
 
     accelerator = Accelerator(cpu=cpu, mixed_precision="bf16")
@@ -119,8 +126,9 @@ def run_stage(
     if compiled:
         objective.compile()
     objective.train()
+    optimizers = muon(objective, cast(nn.Module, backbone.text.layers), lr, lr)
     train(
-        objective, batch_at, muon(objective, backbone.text.layers, lr, lr), Schedule(steps, end=0.02), folder,
+        objective, batch_at, optimizers, Schedule(steps, end=0.02), folder,
         accelerator=accelerator, measure=held_out_bits(backbone, shape, B, noise=noise),
     )  # fmt: skip
     objective.eval()
@@ -141,14 +149,17 @@ def main(
     """Train an embedded model; see the module's text."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     name, shape, cpu = f"heroes-{backbone}", LARGE if large else SMALL, not torch.cuda.is_available()
-    plan = {"ar": (ar_steps, lr, None), "noise": (tune_steps, tune_lr, "ar"), "continuation": (tune_steps, tune_lr, "ar")}
+    plan = {
+        "ar": (ar_steps, lr, None),
+        "noise": (tune_steps, tune_lr, "ar"),
+        "continuation": (tune_steps, tune_lr, "ar"),
+    }
     for stage in stages.split(","):
         steps, rate, after = plan[stage]
         folder, done = out / stage, out / f"{stage}.pt"
         if done.is_file():
             continue
         model = build(name, shape)
-        model.text.float(), model.lm_head.float()
         if after is not None:
             held = torch.load(out / f"{after}.pt", weights_only=True)
             model.text.load_state_dict(held["text"]), model.lm_head.load_state_dict(held["head"])
