@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import sjd2
 import torch
+import typer
 from sjd2.finetune.levels import Teeth
 from sjd2.heroes import model as models
 from sjd2.heroes import train
