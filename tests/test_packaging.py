@@ -129,6 +129,8 @@ def test_a_native_wheel_is_tagged_and_complete(small_native: Path) -> None:
     assert "sjd2_kernels/_native_failure.txt" not in names  # of an earlier build
     assert {"sjd2_kernels/py.typed", "sjd2/py.typed", "sjd2/__init__.py"} <= set(names)
     assert [name for name in names if name.endswith(".dist-info/licenses/LICENSE")]
+    (scripts,) = (wheel.read(name).decode() for name in names if name.endswith(".dist-info/entry_points.txt"))
+    assert "sjd2 = sjd2.cli:main" in scripts
     for folder in (ROOT, ROOT / "python"):
         sources = {p.relative_to(folder).as_posix() for p in folder.glob("sjd2*/**/*.py")}
         assert sources
