@@ -43,8 +43,8 @@ format: $(VENV)/tools ## apply ruff's format and its safe fixes
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-demo: ## one picture from a prompt
-	@echo "make demo comes with the embedded model, which this version does not have yet. make test shows that the operators work."
+demo: install ## a picture from a sentence by the embedded models, token by token and by SJD2: out/demo.png
+	$(BIN)/sjd2 demo
 
 clean: ## remove everything that make made
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
