@@ -37,6 +37,11 @@ NAMES = ("heroes-lumina", "heroes-emu3")
 PATCHES, PIXELS = "heroes", "heroes-pixels"  # data sets as a checkpoint's sjd2.json names them
 PROMPT = 64  # positions for the longest caption and the tokens around it
 WORD = r"[a-z]+|[0-9]+|[^\sa-z0-9]"
+# the best of docs/heroes.md; few channels want few denoising steps
+DEFAULTS = Defaults(
+    {"window": 64, "denoise_steps": 4, "spacing": "linear", "guidance": 2.0, "top_k": 0},
+    {name: {"window": 16} for name in ("jacobi", "match", "sjd", "gumbel")} | {"coupled": {"window": 32}},
+)
 
 
 @dataclass(frozen=True)
@@ -74,7 +79,7 @@ def build(name: str, shape: Shape = SMALL, *, seed: int = 0, defaults: Defaults 
     """
     if name not in NAMES:
         raise ValueError(f"heroes: name must be one of {', '.join(NAMES)}, got {name!r}")
-    codes, held = shape.codes, defaults or Defaults({"window": 32, "top_k": 0, "guidance": 1.0})
+    codes, held = shape.codes, defaults or DEFAULTS
     torch.manual_seed(seed)
     pictures = drawn(PIXELS if shape.pixels else PATCHES)
     if name == "heroes-lumina":
