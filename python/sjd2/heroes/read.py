@@ -167,18 +167,19 @@ class _Batch:
         slot = _slot(SLOTS[attribute], self.cell)
         number = self.shortlist(slot, canvas, free, attribute)
         over = slot.opaque[number] & free[:, None]  # [n, m, cells, pixels]
-        changed = over.any(-1)
+        changed: npt.NDArray[np.bool_] = np.any(over, -1)
         i, j, c = np.nonzero(changed)
         tiles = np.where(over[i, j, c][:, None], slot.colour[number[i, j], c][:, None], canvas[i, :, c])
         codes, errors = self.judge(tiles, i, c)
-        i0, c0 = np.nonzero(changed.any(1))
+        touched: npt.NDArray[np.bool_] = np.any(changed, 1)
+        i0, c0 = np.nonzero(touched)
         codes0, errors0 = self.judge(canvas[i0, :, c0], i0, c0)
-        back = np.empty(changed.any(1).shape, np.int64)
+        back = np.empty(touched.shape, np.int64)
         back[i0, c0] = np.arange(len(i0))
         at, flat = back[i, c], i * number.shape[1] + j
         distance = np.bincount(flat, errors - errors0[at], number.size).astype(np.int64)
         trace = np.bincount(flat, (codes != codes0[at]).any(-1), number.size).reshape(number.shape) > 0
-        some = (free & slot.opaque.any(0)).any((1, 2))
+        some: npt.NDArray[np.bool_] = np.any(free & slot.opaque.any(0), (1, 2))
         return _Compared(number, distance.reshape(number.shape), np.where(number[:, 2] > 0, trace[:, 2], some))
 
     def _backgrounds(self, canvas: npt.NDArray[np.uint32], free: npt.NDArray[np.bool_]) -> _Compared:
@@ -189,7 +190,7 @@ class _Batch:
             tiles = np.where(free[i, c][:, None], shades[:, None], canvas[i, :, c])
             every[:, colour] = np.bincount(i, self.judge(tiles, i, c)[1], self.n)
         number = np.concatenate([self.fixed(_BACKGROUND), np.tile(np.arange(len(self.shades)), (self.n, 1))], 1)
-        return _Compared(number, np.take_along_axis(every, number, 1), free.any((1, 2)))
+        return _Compared(number, np.take_along_axis(every, number, 1), np.any(free, (1, 2)))
 
     def judge(
         self, tiles: npt.NDArray[np.uint32], picture: npt.NDArray[np.intp], cell: npt.NDArray[np.intp]
@@ -234,8 +235,8 @@ class Reader:
         >>> from .captions import parse
         >>> from .hero import picture
         >>> caption = "the bearded dwarf in a blue robe, on a green background"
-        >>> Reader(patches()).read(picture(parse(caption).hero())[None], [parse(caption)]).right.sum()
-        11
+        >>> bool(Reader(patches()).read(picture(parse(caption).hero())[None], [parse(caption)]).right.all())
+        True
     """
 
     def __init__(self, codebook: Codebook, shortlist: int | None = SHORTLIST) -> None:
@@ -294,7 +295,7 @@ class Reader:
             now, meant = hero[left], np.where(asked[left] == OPEN, hero[left], asked[left])
             batch = _Batch(self.codebook, shown[left], now, meant, mottled, self.shortlist)
             gain, best = np.zeros(now.shape, np.int64), now.copy()
-            for attribute in np.flatnonzero(may_change[left].any(0)):
+            for attribute in np.flatnonzero(may_change[left].any(0)).tolist():
                 number, distance, visible = batch.compare(attribute)
                 nearest = distance.argmin(1)[:, None]
                 least = np.take_along_axis(distance, nearest, 1)[:, 0]
