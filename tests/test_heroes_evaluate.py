@@ -28,8 +28,8 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 def call(folders: list[Path], out: Path, **options: Any) -> dict[str, Any]:
     given = {"captions": 2, "seeds": 2, "policies": POLICIES, "kinds": "flat,mottled short", "timed": False} | options
     evaluate.main(
-        folders[0], out=out, batch=8, guidance=None, temperature=1.0, top_k=None, device="cpu", show=False,
-        **{"baseline": None, "quick": False} | given,
+        str(folders[0]), out=out, batch=8, guidance=None, temperature=1.0, top_k=None, device="cpu", show=False,
+        **{"baseline": "", "quick": False} | given,
     )  # fmt: skip
     return evaluate.read(out)
 
@@ -37,7 +37,7 @@ def call(folders: list[Path], out: Path, **options: Any) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def whole(folders: list[Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """A run that nothing stopped."""
-    return call(folders, tmp_path_factory.mktemp("whole") / "a.json", baseline=folders[1])
+    return call(folders, tmp_path_factory.mktemp("whole") / "a.json", baseline=str(folders[1]))
 
 
 def test_every_cell_is_there_and_the_baseline_runs_what_it_can(whole: dict[str, Any]) -> None:
@@ -67,12 +67,12 @@ def test_a_stopped_run_goes_on_and_ends_the_same(
 
     monkeypatch.setattr(Measure, "drawn", stopped)
     with pytest.raises(KeyboardInterrupt):
-        call(folders, out, baseline=folders[1])
+        call(folders, out, baseline=str(folders[1]))
     assert len(evaluate.read(out)["cells"]) == 3
     assert [path.name for path in tmp_path.iterdir()] == ["b.json"]
-    assert call(folders, out, baseline=folders[1]) == whole
+    assert call(folders, out, baseline=str(folders[1])) == whole
     assert len(calls) == 4 + 9
-    call(folders, out, baseline=folders[1])
+    call(folders, out, baseline=str(folders[1]))
     assert len(calls) == 4 + 9
 
 

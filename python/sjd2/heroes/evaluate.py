@@ -26,6 +26,7 @@ from tqdm import tqdm  # type: ignore[import-untyped]
 import sjd2_kernels
 
 from ..backbones.base import Backbone
+from ..backbones.checkpoint import locate
 from ..decoder import Sampling
 from ..pipeline import load, settle
 from . import table
@@ -180,8 +181,8 @@ def run(
 
 
 def main(
-    model: Annotated[Path | None, typer.Option(help="Folder of a checkpoint.")] = None,
-    baseline: Annotated[Path | None, typer.Option(help="Folder of the same model without noise tuning.")] = None,
+    model: Annotated[str, typer.Option(help="Folder of a checkpoint, or the name of an embedded model.")] = "",
+    baseline: Annotated[str, typer.Option(help="The same without noise tuning: ar and coupled only.")] = "",
     out: Annotated[Path, typer.Option(help="The results; the command goes on with a file that is there.")] = Path(
         "heroes.json"
     ),
@@ -202,12 +203,12 @@ def main(
     if show:
         print(table.render(read(out)))
         return
-    if model is None:
+    if not model:
         raise typer.BadParameter("give the folder of a checkpoint as --model, or --table to print results")
     if unknown := set(kinds.split(",")) - KINDS.keys():
         raise typer.BadParameter(f"no kind {sorted(unknown)}, there are {', '.join(KINDS)}")
     settings, count, repeats = chosen(policies), *((16, 1) if quick else (captions, seeds))
-    folders = {"tuned": model} | ({"baseline": baseline} if baseline else {})
+    folders = {"tuned": locate(model)} | ({"baseline": locate(baseline)} if baseline else {})
     models = {n: load(folder, device=device, dtype=torch.float32).backbone for n, folder in folders.items()}
     given = {"guidance": guidance, "temperature": temperature, "top_k": top_k, "window": None}
     tuned = models["tuned"]
