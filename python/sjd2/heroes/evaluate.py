@@ -147,6 +147,7 @@ def run(
         results: grows.
         timed: whether to take the seconds of all settings, unless they are there.
     """
+    version = commit()  # of the code that runs: the source may move on meanwhile
     measures = {name: Measure(backbone, sampling) for name, backbone in models.items()}
     places = [(start, min(batch, count - start)) for start in range(0, count, batch)]
     for model, measure in measures.items():
@@ -157,7 +158,7 @@ def run(
     for kind in kinds if timed else ():
         if not results.held["timing"].get(kind, {}).keys() >= settings.keys() and "tuned" in models:
             taken = time_settings(models["tuned"], settings, kind, sampling)
-            results.add("timing", kind, taken | {"machine": machine(models["tuned"].device), "commit": commit()})
+            results.add("timing", kind, taken | {"machine": machine(models["tuned"].device), "commit": version})
     able = chosen(",".join(UNTUNED))
     plan = [
         (model, name, kind, seed)
@@ -173,7 +174,7 @@ def run(
                 numbers = [SEED * (seed + 1) + start + at for at in range(size)]
                 parts.append(measures[model].drawn(settings[name], examples(kind, start, size), numbers))
                 bar.update(size)
-            record = merged(parts) | {"N": measures[model].grid.n_tokens, "commit": commit()}
+            record = merged(parts) | {"N": measures[model].grid.n_tokens, "commit": version}
             results.add("cells", f"{model}|{name}|{kind}|{seed}", record)
         else:
             bar.update(count)
