@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import types
 from typing import Any
 
 import pytest
 import sjd2
 import torch
-from sjd2 import cache
 from sjd2.backbones import Defaults
 from sjd2.backbones.tiny import tiny_emu3, tiny_lumina
 from sjd2.pipeline import Pipeline, settle
@@ -105,24 +103,6 @@ def test_none_means_the_model_card() -> None:
 def test_bad_arguments_say_so(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Pipeline(Toy()).generate(**{"prompts": "a", **arguments})
-
-
-def test_not_enough_memory_names_the_numbers(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    model = Toy()
-    with caplog.at_level(logging.INFO, "sjd2.cache"):
-        Pipeline(model).generate("a", guidance=2.0)
-    assert "toy: cache 0.0 MiB (2 rows x 13 positions) + window 0.0 MiB (1 images x 4 slots), " in caplog.text
-    monkeypatch.setattr(cache, "free_bytes", lambda device: 1000)
-    with pytest.raises(MemoryError, match=r"toy: not enough memory: cache .* lower the number of images .*\(now 1\)"):
-        Pipeline(model).generate("a")
-
-
-def test_cache_size_is_what_is_allocated() -> None:
-    model = Toy(dtype=torch.float32)
-    k, v = cache.allocate(model, 4, 30)
-    assert k.shape == (2, 4, 1, 30, 4)
-    plan = cache.plan(model, B=2, R=4, L=4, M=4, S=30, judged=True, noisy=False)
-    assert plan.cache == k.nbytes + v.nbytes
 
 
 def test_trouble_in_one_image_is_reported(caplog: pytest.LogCaptureFixture) -> None:
