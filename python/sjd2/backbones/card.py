@@ -14,6 +14,7 @@ from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ..atomic import replacing
 from .base import Defaults
 from .emu3 import Emu3Card
 from .lumina_mgpt import LuminaCard
@@ -48,7 +49,8 @@ def save_card(card: LuminaCard | Emu3Card, folder: Path) -> None:
     family = next(name for name, kind in FAMILIES.items() if isinstance(card, kind))
     mine, published = asdict(card), asdict(type(card)())
     changed = {name: value for name, value in mine.items() if value != published[name]}
-    (folder / FILE).write_text(json.dumps({"family": family, "card": changed}, indent=2) + "\n", encoding="utf-8")
+    with replacing(folder / FILE) as scratch:
+        scratch.write_text(json.dumps({"family": family, "card": changed}, indent=2) + "\n", encoding="utf-8")
 
 
 def load_card(folder: Path) -> LuminaCard | Emu3Card | None:
