@@ -253,7 +253,7 @@ def _check(
         length, limit = max(map(len, rows)), backbone.dims.max_positions
         if length + grid.n_tokens > limit:
             raise ValueError(
-                f"decoder: prompt {b} is too long: {length} tokens and {grid.n_tokens} of the picture are more than "
+                f"decoder: prompt {b} is too long: {length} tokens and {grid.n_tokens} to generate are more than "
                 f"the {limit} positions of {backbone.name}; shorten it by {length + grid.n_tokens - limit} tokens"
             )
         needed = max(needed, length + grid.n_tokens)

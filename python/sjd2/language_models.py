@@ -100,7 +100,7 @@ class CausalLM(TransformersBackbone):
     def grid(self, size: tuple[int, int] | None = None) -> Grid:
         """One row of ``size[0]`` free tokens."""
         width, height = size or self.default_size
-        return self.fits(raster(height, width, (width, height)))
+        return raster(height, width, (width, height))
 
 
 def custom_generate(
@@ -111,7 +111,7 @@ def custom_generate(
     generation_config: Any = None,
     policy: str | Policy = "coupled",
     window: int = 32,
-    seed: int | None = None,
+    seed: int | Sequence[int] | None = None,
     graph: bool = False,
     **kwargs: Any,
 ) -> Tensor:
@@ -122,7 +122,7 @@ def custom_generate(
             a prompt is what the attention mask keeps, so padding may be on either side.
         policy: any policy; the lossless ones keep the model's law.
         window: L, slots per sequence.
-        seed: s gives s, s+1, ... per row; None draws one from torch's generator.
+        seed: s gives s, s+1, ... per row, a list is taken as it is; None draws one from torch's generator.
         graph: replay the step as a CUDA graph.
 
     Returns: [B, prompt + longest] ids, padded on the right with the pad token.
@@ -137,11 +137,16 @@ def custom_generate(
         return input_ids
     if seed is None:
         seed = int(torch.randint(2**62, ()))
+    seeds = list(range(seed, seed + len(prompts))) if isinstance(seed, int) else list(seed)
+    if len(seeds) != len(prompts):
+        raise ValueError(
+            f"custom_generate: seed must be a number or one per row, got {len(seeds)} for {len(prompts)} rows"
+        )
     with _evaluating(model), attached(model.base_model):
         backbone = CausalLM(model)
         decoder = Decoder(
             backbone, get_policy(policy), prompts, [backbone.grid((n, 1))] * len(prompts),
-            [seed + b for b in range(len(prompts))], L=min(window, n), sampling=sampling, stop_ids=stop_ids,
+            seeds, L=min(window, n), sampling=sampling, stop_ids=stop_ids,
         )  # fmt: skip
         decoder.run(graph=graph)
     w = decoder.window
@@ -186,8 +191,12 @@ def _sampling(processors: Any, config: Any) -> Sampling:
     order = []
     for processor in processors or []:
         field = _WARPERS.get(type(processor))
-        if field is None or getattr(processor, "filter_value", -torch.inf) != -torch.inf:
+        if field is None:
             raise ValueError(f"custom_generate: {type(processor).__name__} is not supported, it would be ignored")
+        if getattr(processor, "filter_value", -torch.inf) != -torch.inf or (
+            field == "top_p" and processor.min_tokens_to_keep > 1  # top-k has it in its k
+        ):
+            raise ValueError(f"custom_generate: filter_value and min_tokens_to_keep of {field} are not supported")
         order.append(type(processor))
         chosen[field] = getattr(processor, field)
     if order != [kind for kind in _WARPERS if kind in order]:
