@@ -15,6 +15,7 @@ from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ..atomic import replacing
 from .base import Defaults
 from .emu3 import Emu3Card
 from .lumina_mgpt import LuminaCard
@@ -50,7 +51,8 @@ def save_card(card: LuminaCard | Emu3Card, folder: Path, data_set: str | None = 
     mine, published = asdict(card), asdict(type(card)())
     changed = {name: value for name, value in mine.items() if value != published[name]}
     held = {"family": family, "card": changed} | ({"data_set": data_set} if data_set else {})
-    (folder / FILE).write_text(json.dumps(held, indent=2) + "\n", encoding="utf-8")
+    with replacing(folder / FILE) as scratch:
+        scratch.write_text(json.dumps(held, indent=2) + "\n", encoding="utf-8")
 
 
 def data_set_of(folder: Path) -> str | None:
