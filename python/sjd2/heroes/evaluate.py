@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import platform
 import statistics
 import subprocess
@@ -25,6 +24,7 @@ from tqdm import tqdm  # type: ignore[import-untyped]
 
 import sjd2_kernels
 
+from ..atomic import replacing
 from ..backbones.base import Backbone
 from ..backbones.checkpoint import locate
 from ..decoder import Sampling
@@ -68,9 +68,8 @@ class Results:
             cells = ",\n".join(f"{json.dumps(at)}: {json.dumps(each)}" for at, each in self.held[key].items())
             lines.append(f'"{key}": {{\n{cells}\n}}')
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        scratch = self.path.with_name(f".{self.path.name}.{os.getpid()}")
-        scratch.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
-        os.replace(scratch, self.path)
+        with replacing(self.path) as scratch:
+            scratch.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
 
 
 def read(path: Path) -> dict[str, Any]:
