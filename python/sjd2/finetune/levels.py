@@ -1,4 +1,4 @@
-"""Noise levels of a training sequence: saw teeth that rise segment by segment and fall back to clean (SJD2 section 4.2).
+"""Noise levels of a training sequence: saw teeth, rising segment by segment, falling to clean (SJD2 section 4.2).
 
     0 0 0 | 1 1 1 | 2 2 | 3 3 3 3 | 0 0 | 1 1 | 2 2 2 | 3 ...
 

@@ -104,8 +104,8 @@ def train(
                 bits = float(accelerator.reduce(loss_sum / count, reduction="mean")) * BITS
                 if not math.isfinite(bits):
                     raise ValueError(
-                        f"train: the loss is not finite at step {progress.step}; lower the learning rate, then start again "
-                        f"from the state in {folder}"
+                        f"train: the loss is not finite at step {progress.step}; lower the learning rate, then start "
+                        f"again from the state in {folder}"
                     )
                 row = {"step": progress.step, "bits": bits, "tokens_per_second": tokens / (time.perf_counter() - start)}
                 if measure is not None and (progress.step % measure_every == 0 or last):
