@@ -113,3 +113,18 @@ def race_time(u, weight):
     candidate = weight > 0.0
     time = tl.div_rn(exponential(u), tl.where(candidate, weight, 1.0))
     return tl.where(candidate, tl.minimum(time, 3.4028234663852886e38), float("inf"))
+
+
+@triton.jit
+def race(b_time, b_id, u, weight, ids):
+    """The faster of two candidates in each lane; ids that come later are larger, so ties stay with the lower one."""
+    time = race_time(u, weight)
+    faster = time < b_time
+    return tl.where(faster, time, b_time), tl.where(faster, ids, b_id)
+
+
+@triton.jit
+def winner(b_time, b_id):
+    """The smallest time over the lanes and the lowest id that has it."""
+    time = tl.min(b_time)
+    return time, tl.min(tl.where(b_time == time, b_id, 2147483647))
