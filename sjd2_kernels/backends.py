@@ -12,23 +12,27 @@ import logging
 import os
 from collections.abc import Callable
 from functools import cache
+from types import ModuleType
 from typing import Any
 
 from .schemas import SCHEMAS
 
 # best first
-PREFERENCE: dict[str, tuple[str, ...]] = {"cpu": ("native", "reference"), "cuda": ("reference",)}
-BACKENDS = ("native", "reference")
+PREFERENCE: dict[str, tuple[str, ...]] = {"cpu": ("native", "reference"), "cuda": ("triton", "reference")}
+BACKENDS = ("native", "triton", "reference")
 
 
 @cache
 def why_not(backend: str) -> str | None:
     """The reason why ``backend`` cannot be used on this machine, or None if it can."""
-    if backend == "native":
-        from . import native
+    if backend == "reference":
+        return None
+    reason: str | None = _package(backend).why_not()
+    return reason
 
-        return native.why_not()
-    return None
+
+def _package(backend: str) -> ModuleType:
+    return importlib.import_module(f"{__package__}.{backend}")
 
 
 @cache
@@ -49,6 +53,8 @@ def select(operator: str, device: str, backend: str | None = None) -> Callable[.
     asked = backend or os.environ.get("SJD2_BACKEND")
     served = PREFERENCE.get(device, ())
     if asked:
+        if asked == "triton" and device == "cpu" and _package(asked).interpreting():
+            served += (asked,)  # never unasked: it is there to show what a kernel computes
         if asked not in BACKENDS:
             raise ValueError(f"{operator}: backend must be one of {', '.join(BACKENDS)}, got {asked!r}")
         if asked not in served:
@@ -96,8 +102,4 @@ def show_config() -> str:
 
 
 def _detail(name: str) -> str:
-    if name != "native":
-        return ""
-    from . import native
-
-    return f" ({native.module().describe()})"
+    return "" if name == "reference" else f" ({_package(name).describe()})"

@@ -3,6 +3,7 @@
 - torch.empty and its relatives come filled with NaN (integers: a sentinel), so that an output or a scratch element that
   a kernel forgets to write, or reads too early, shows in the comparison.
 - Hypothesis draws the same examples in every run; HYPOTHESIS_PROFILE=explore draws new ones.
+- Without a CUDA device Triton kernels run in Triton's interpreter; with one, the same tests run them on the device.
 - A skip for any reason but a missing CUDA device fails the session (B32: optional suites that never ran anywhere).
 """
 
@@ -18,6 +19,9 @@ from hypothesis import settings
 
 import sjd2_kernels
 from sjd2_kernels import backends
+
+if not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"  # before anything imports triton: its kernels run on CPU tensors
 
 NO_CUDA = "no CUDA device"
 POISON_INTEGER = -7777777777

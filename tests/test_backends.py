@@ -32,9 +32,10 @@ def live(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
 def test_best_live_backend_of_the_device(live: Callable[..., None]) -> None:
     assert backends.select("commit", "cpu") == "native.commit"
-    assert backends.select("commit", "cuda") == "reference.commit"
-    live(native="not built")
+    assert backends.select("commit", "cuda") == "triton.commit"
+    live(native="not built", triton="no CUDA device")
     assert backends.select("commit", "cpu") == "reference.commit"
+    assert backends.select("commit", "cuda") == "reference.commit"
 
 
 def test_argument_before_environment_before_best(live: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -55,12 +56,23 @@ def test_a_backend_passed_over_is_logged_once(live: Callable[..., None], caplog:
     ]
 
 
+def test_triton_serves_cpu_tensors_in_its_interpreter_only(
+    live: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sjd2_kernels.triton.interpreting", lambda: True)
+    assert backends.select("commit", "cpu", "triton") == "triton.commit"
+    assert backends.select("commit", "cpu") == "native.commit"
+    monkeypatch.setattr("sjd2_kernels.triton.interpreting", lambda: False)
+    with pytest.raises(ValueError, match="backend 'triton' does not serve cpu tensors, use native or reference"):
+        backends.select("commit", "cpu", "triton")
+
+
 @pytest.mark.parametrize("by_environment", [False, True])
 @pytest.mark.parametrize(
     ("asked", "device", "error", "message"),
     [
-        ("cudnn", "cpu", ValueError, "commit: backend must be one of native, reference, got 'cudnn'"),
-        ("native", "cuda", ValueError, "commit: backend 'native' does not serve cuda tensors, use reference"),
+        ("cudnn", "cpu", ValueError, "commit: backend must be one of native, triton, reference, got 'cudnn'"),
+        ("native", "cuda", ValueError, "commit: backend 'native' does not serve cuda tensors, use triton or reference"),
         ("native", "cpu", RuntimeError, "commit: backend 'native' is not available: no compiler"),
         (None, "mps", RuntimeError, "commit: no backend serves mps tensors"),
     ],
@@ -84,13 +96,13 @@ def test_errors_never_fall_back(
 
 
 def test_a_wrong_backend_is_an_error_of_the_public_function() -> None:
-    with pytest.raises(ValueError, match="process_logits: backend must be one of native, reference, got 'fast'"):
+    with pytest.raises(ValueError, match="process_logits: backend must be one of native, triton"):
         sjd2_kernels.process_logits(torch.zeros(1, 1, 4), backend="fast")
 
 
 def test_environment_reaches_the_raw_operator(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SJD2_BACKEND", "fast")
-    with pytest.raises(ValueError, match="backend must be one of native, reference, got 'fast'"):
+    with pytest.raises(ValueError, match="backend must be one of native, triton, reference, got 'fast'"):
         torch.ops.sjd2.process_logits(torch.zeros(1, 1, 4))
 
 
@@ -113,8 +125,9 @@ def test_show_config_says_why_a_backend_is_missing(live: Callable[..., None]) ->
     lines = sjd2_kernels.show_config().splitlines()
     assert lines[1] == "  native     not live: it could not be built."
     assert lines[2].strip() == "No compiler was found"
-    assert "SJD2_BACKEND not set" in lines[4]
-    assert lines[5].endswith("commit: reference")
+    assert lines[3].startswith("  triton     live (triton 3.")
+    assert "SJD2_BACKEND not set" in lines[5]
+    assert lines[6].endswith("commit: reference")
 
 
 LIGHT_IMPORT = """

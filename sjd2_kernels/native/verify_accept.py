@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from . import address, dense, module, rows_last
+from ..layout import dense, rows_last
+from . import address, module
 
 _REDRAW_CODES = {"fresh": 0, "couple": 1, "keep": 2}
 

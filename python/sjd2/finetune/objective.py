@@ -43,8 +43,8 @@ class Batch:
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on another device."""
-        held = {f.name: getattr(self, f.name) for f in fields(self)}
-        return Batch(**{name: None if x is None else x.to(device, non_blocking=True) for name, x in held.items()})
+        moved = {f.name: getattr(self, f.name).to(device, non_blocking=True) for f in fields(self)[:-1]}
+        return Batch(**moved, times=None if self.times is None else self.times.to(device, non_blocking=True))
 
 
 class NextCleanToken(nn.Module):
