@@ -7,7 +7,8 @@
 
 The operators run on CPU tensors with a stand-in for the driver, so that what is compiled is what a launch on such a
 card would compile, specialisations included; a launch itself does nothing. Exits with 1 if a kernel spills, uses local
-memory, needs more shared memory than a block may have, or has its wgmma instructions serialised.
+memory, needs more shared memory than a block may have, has its wgmma instructions serialised, or if a kernel of rung L3
+has an instruction that rounds otherwise than the contract.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,10 @@ KERNELS = ROOT / "sjd2_kernels" / "triton"
 REGISTERS, THREADS, BLOCKS = 65536, 2048, 32  # of a multiprocessor of compute capability 8.0, 9.0, 10.0
 SHARED = {80: 164, 90: 228, 100: 228}  # KiB of a multiprocessor; a block may have 1 KiB less, and takes 1 KiB more
 SERIALISED = "C7515"  # ptxas: wgmma instructions are serialised
+EXACT = ("process_logits", "verify_accept", "commit")  # operators of rung L3
+INEXACT = (
+    r"\b(?:fma\.\w+\.f\d+|\w+\.approx[\w.]*|div\.full[\w.]*|\w[\w.]*\.ftz[\w.]*)"  # in PTX; all but these round once
+)
 
 
 @dataclass(frozen=True)
@@ -41,7 +46,7 @@ class Compiled:
     kernel: str
     arch: int
     triton: str
-    options: dict[str, int]
+    options: dict[str, int | str]
     registers: int
     spills: int  # bytes, stores and loads
     local: int  # bytes of stack frame
@@ -93,6 +98,9 @@ def measured(compiled: Any, log: str, arch: int, **names: Any) -> Compiled:
         complaints.append(f"{shared} bytes of shared memory, a block may have {(SHARED[arch] - 1) * 1024}")
     if SERIALISED in log:
         complaints.append(f"wgmma instructions are serialised ({SERIALISED})")
+    inexact = sorted(set(re.findall(INEXACT, compiled.asm["ptx"]))) if names["operator"] in EXACT else []
+    if inexact:
+        complaints.append(f"inexact instructions {', '.join(inexact)}")
     return Compiled(
         arch=arch, registers=registers, spills=spills, local=local, shared=shared, blocks=blocks,
         complaints=complaints, kernel=compiled.name, triton=compiled.metadata.triton_version, **names,
@@ -125,18 +133,20 @@ def compiling(arch: int, record: Callable[[Any, str, dict[str, Any]], None]) -> 
         JITFunction.run, launch.architecture = run, known
 
 
+_known: dict[str, Compiled] = {}  # by hash
+
+
 def compile_case(operator: str, case: str, call: Callable[[], Any], arch: int, every: bool = False) -> list[Compiled]:
     """All kernels that ``call`` launches, for the default configuration or for each that fits."""
     from sjd2_kernels.triton import launch
 
-    fitting, found, most = launch.fitting, [], 1
-    seen = set()
+    fitting, found, most = launch.fitting, {}, 1
 
     def record(kernel: Any, log: str, options: dict[str, Any]) -> None:
-        if kernel.hash not in seen:
-            seen.add(kernel.hash)
-            plain = {name: value for name, value in options.items() if isinstance(value, int)}
-            found.append(measured(kernel, log, arch, operator=operator, case=case, options=plain))
+        if kernel.hash not in _known:  # else an earlier case compiled it
+            plain = {name: value for name, value in options.items() if isinstance(value, int | str)}
+            _known[kernel.hash] = measured(kernel, log, arch, operator=operator, case=case, options=plain)
+        found[kernel.hash] = replace(_known[kernel.hash], case=case)
 
     index = 0
     with compiling(arch, record):
@@ -154,7 +164,7 @@ def compile_case(operator: str, case: str, call: Callable[[], Any], arch: int, e
             finally:
                 launch.fitting = fitting
             index += 1
-    return found
+    return list(found.values())
 
 
 def digest(operator: str) -> str:

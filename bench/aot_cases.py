@@ -38,6 +38,24 @@ def process_logits(V: int, dtype: torch.dtype = torch.bfloat16, everything: bool
     return lambda: call("process_logits", logits, **options)
 
 
+def verify_accept(V: int, redraw: str = "fresh", accept: str = "ratio", L: int = 96) -> Case:
+    """Every optional argument."""
+    B = 2
+    p = torch.empty(B, L, V)
+    options = {"fresh": whole(B, L), "epoch": whole(B), "verifiable": torch.empty(B, L, dtype=torch.bool)}
+    options |= {"forced": whole(B, L), "done": half(B)}
+    arguments = (whole(B, L), p, p, whole(B), whole(B))
+    return lambda: call("verify_accept", *arguments, **options, accept=accept, redraw=redraw)
+
+
+def commit(L: int, A: int, G: int) -> Case:
+    """Levels included."""
+    B, N = 2, 2304
+    window = (whole(B, L), whole(B, L), half(B), whole(8193), half(G * B), whole(B))
+    state = (whole(B, N), whole(B), half(G * B), half(G * B), whole(B, A), whole(B), half(B))
+    return lambda: call("commit", *window, *state, half(B, L))
+
+
 CASES: dict[str, dict[str, Case]] = {
     "process_logits": {
         "V=1000": process_logits(1000),
@@ -49,4 +67,13 @@ CASES: dict[str, dict[str, Case]] = {
         "V=65536": process_logits(65536),
         "V=184622": process_logits(184622),
     },
+    "verify_accept": {
+        "V=8192": verify_accept(8192),
+        "V=8192, couple": verify_accept(8192, "couple"),
+        "V=8192, keep": verify_accept(8192, "keep"),
+        "V=8192, match": verify_accept(8192, accept="match"),
+        "V=1000, L=5, couple": verify_accept(1000, "couple", L=5),
+        "V=184622, L=300": verify_accept(184622, L=300),
+    },
+    "commit": {"L=96, A=16, G=2": commit(96, 16, 2), "L=128, A=1, G=1": commit(128, 1, 1)},
 }

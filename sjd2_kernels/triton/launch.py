@@ -31,7 +31,7 @@ class Config:
     arch: tuple[int, ...] = ()  # compute capabilities it is for (80, 90, 100); empty is all
 
     def options(self) -> dict[str, int]:
-        """Keyword arguments of a launch."""
+        """Keyword arguments of a launch, but enable_fp_fusion: each launch says that itself, defaults change."""
         return {**self.blocks, "num_warps": self.num_warps, "num_stages": self.num_stages}
 
 

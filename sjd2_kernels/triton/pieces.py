@@ -15,26 +15,26 @@ STREAM_NOISE = tl.constexpr(3)
 
 @triton.jit
 def philox(c0, c1, c2, c3, k0, k1):
-    """Philox4x32-10 on uint32 tensors of one shape; returns four."""
+    """Philox4x32-10 on uint32 tensors, scalars included; returns four. Sums and products are mod 2**32 on purpose."""
     for _ in tl.static_range(10):
-        high0, low0 = tl.umulhi(c0, 0xD2511F53), c0 * 0xD2511F53
-        high1, low1 = tl.umulhi(c2, 0xCD9E8D57), c2 * 0xCD9E8D57
+        high0, low0 = tl.umulhi(c0, 0xD2511F53), tl.mul(c0, 0xD2511F53, sanitize_overflow=False)
+        high1, low1 = tl.umulhi(c2, 0xCD9E8D57), tl.mul(c2, 0xCD9E8D57, sanitize_overflow=False)
         c0, c1, c2, c3 = high1 ^ c1 ^ k0, low1, high0 ^ c3 ^ k1, low0
-        k0, k1 = k0 + 0x9E3779B9, k1 + 0xBB67AE85
+        k0 = tl.add(k0, 0x9E3779B9, sanitize_overflow=False)
+        k1 = tl.add(k1, 0xBB67AE85, sanitize_overflow=False)
     return c0, c1, c2, c3
 
 
 @triton.jit
 def groups(seed, position, stream: tl.constexpr, epoch, group):
     """The four words of each group of four indices: group = index >> 2, uint32 [N]; seed, position, epoch int64."""
-    zero = group * 0
     return philox(
         group,
-        zero + position.to(tl.uint32),
-        zero + stream,
-        zero + epoch.to(tl.uint32),
-        zero + seed.to(tl.uint32),
-        zero + (seed >> 32).to(tl.uint32),
+        position.to(tl.uint32),
+        tl.full([], stream, tl.uint32),
+        epoch.to(tl.uint32),
+        seed.to(tl.uint32),
+        (seed >> 32).to(tl.uint32),
     )
 
 

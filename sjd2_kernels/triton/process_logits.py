@@ -9,7 +9,9 @@ the k-th score keeps the row's keys in registers where they fit (HOLD ids), else
 
 Bytes: logits are read once from HBM and p is written once to it, as long as the rows in flight fit the L2 cache.
 
-Determinism: rung L3. One float32 rounding a step, integer counts and sums, ties to the lowest id.
+Determinism: rung L3. One float32 rounding a step, integer counts and sums, ties to the lowest id. Barriers stand
+between passes, since a pass reads what other threads wrote, and before a tile is stored where it was loaded, since the
+compiler may give load and store to different threads.
 """
 
 import torch
@@ -166,6 +168,7 @@ def _top_p(p_p, V, share, total, TILE: tl.constexpr):
         b_w = tl.load(p_p + o_v, mask=o_v < V, other=0.0)
         b_tie = (b_w == cut).to(tl.int32)
         m_kept = (b_w > cut) | ((b_w == cut) & (seen + tl.cumsum(b_tie) <= ties))
+        tl.debug_barrier()
         tl.store(p_p + o_v, tl.where(m_kept, b_w, 0.0), mask=o_v < V)
         seen += tl.sum(b_tie)
     return above + ties * cut.to(tl.int64)
@@ -182,6 +185,7 @@ def _draw(p_p, V, total, seed, position, epoch, TILE: tl.constexpr):
         b_w = tl.load(p_p + o_v, mask=m_v, other=0.0)
         b_u = pieces.uniform(pieces.words(seed, position, pieces.STREAM_DRAFT, epoch, start, TILE))
         b_time, b_id = pieces.race(b_time, b_id, b_u, b_w, o_v)
+        tl.debug_barrier()
         tl.store(p_p + o_v, tl.div_rn(b_w, total.to(tl.float32)), mask=m_v)
     _, i_winner = pieces.winner(b_time, b_id)
     return i_winner
@@ -223,6 +227,7 @@ def _weigh(p_p, V, cut, top, TILE: tl.constexpr):
         o_v = start + tl.arange(0, TILE)
         b_s = tl.load(p_p + o_v, mask=o_v < V, other=float("-inf"))
         b_w = tl.where(pieces.ordered_key(b_s) >= cut, pieces.mass(b_s, top_score), 0.0)
+        tl.debug_barrier()
         tl.store(p_p + o_v, b_w, mask=o_v < V)
         b_total += b_w.to(tl.int64)
     return tl.sum(b_total)
@@ -233,8 +238,7 @@ def _free_row(
     cond, uncond, guidance, temperature, top_k, top_p, seed, position, epoch, p_p, fresh, status, V,
     HOLD: tl.constexpr, TILE: tl.constexpr,
 ):  # fmt: skip
-    """A row whose logits are read; all pointers are to what is this row's. Barriers stand where a pass may read what
-    another thread of the program wrote."""
+    """A row whose logits are read; all pointers are to what is this row's."""
     if guidance is not None:
         guidance = tl.load(guidance)
     greedy = tl.zeros([], tl.int32)
@@ -255,10 +259,7 @@ def _free_row(
         if top_k is not None:
             k = tl.load(top_k)
             if (k > 0) & (k < V):
-                if HOLD > 0:
-                    cut = _kth_key_held(p_p, V, k, top, HOLD)
-                else:
-                    cut = _kth_key_streamed(p_p, V, k, top, TILE)
+                cut = _kth_key_held(p_p, V, k, top, HOLD) if HOLD > 0 else _kth_key_streamed(p_p, V, k, top, TILE)
                 tl.debug_barrier()
         total = _weigh(p_p, V, cut, top, TILE)
         if top_p is not None:
