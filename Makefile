@@ -18,7 +18,7 @@ export PYTHONSAFEPATH := 1
 # folders too: their times change when a file comes or goes
 SOURCES := CMakeLists.txt setup.py pyproject.toml LICENSE \
   $(shell find csrc sjd2_kernels python \( -name __pycache__ -o -name '*.egg-info' \) -prune -o \
-    ! -name '*.so' ! -name _native_failure.txt -print)
+    ! -name '*.so' ! -name '_*_failure.txt' -print)
 
 .PHONY: help install test bench lint format aot sanitize demo clean FORCE
 .DELETE_ON_ERROR:
@@ -48,7 +48,7 @@ demo: install ## a picture from a sentence by the embedded models, token by toke
 
 clean: ## remove everything that make made
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
-	rm -f sjd2_kernels/*.so sjd2_kernels/_native_failure.txt
+	rm -f sjd2_kernels/*.so sjd2_kernels/_native_failure.txt sjd2_kernels/_cuda_failure.txt
 	find csrc sjd2_kernels python tests bench docs -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
 
 # --- the environment -------------------------------------------------------------------------------------------------
