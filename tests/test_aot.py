@@ -132,7 +132,7 @@ def test_what_ptxas_says_is_understood() -> None:
 
 
 def test_table_and_file(tmp_path: Path) -> None:
-    rows = [measured(LOG), measured(aot, LOG, "fma.rn.f32 %f1;")]
+    rows = [measured(LOG), measured(LOG, "fma.rn.f32 %f1;")]
     aot.write(tmp_path / "a.json", {"commit": "12"}, rows)
     aot.write(tmp_path / "b.json", {"commit": "13"}, rows)
     assert aot.read(tmp_path / "a.json") == ({"commit": "12"}, rows)
