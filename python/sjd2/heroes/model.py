@@ -218,4 +218,3 @@ def _normal(model: Any, layers: int) -> Any:
                 out = name.endswith(("o_proj.weight", "down_proj.weight"))
                 nn.init.normal_(parameter, std=0.02 / (2 * layers) ** 0.5 if out else 0.02)
     return model
-
