@@ -9,6 +9,7 @@ import pytest
 import sjd2
 import torch
 import typer
+from sjd2.finetune.batch import padded
 from sjd2.finetune.levels import Teeth
 from sjd2.heroes import model as models
 from sjd2.heroes import train
@@ -22,7 +23,7 @@ TINY = Shape(C=32, layers=1, H=2, ffn=32)
 def test_noisy_batches_are_functions_of_the_step() -> None:
     backbone = build("heroes-lumina", TINY)
     batch, forced = train.clean(backbone, TINY, 8, 40), backbone.grid().forced
-    first, again, other = (train.noisy(batch, forced, step, Teeth(clean=0)) for step in (5, 5, 6))
+    first, again, other = (train.noisy_batch(batch, forced, step, Teeth(clean=0)) for step in (5, 5, 6))
     assert torch.equal(first.level, again.level)
     assert first.times is not None
     assert again.times is not None
@@ -37,10 +38,10 @@ def test_every_grid_is_drawn_and_its_levels_have_times() -> None:
     backbone = build("heroes-lumina", TINY)
     batch, forced, seen = train.clean(backbone, TINY, 2, 0), backbone.grid().forced, set()
     for step in range(60):
-        made = train.noisy(batch, forced, step, Teeth())
+        made = train.noisy_batch(batch, forced, step, Teeth())
         assert made.times is not None
         assert made.times.shape == (train.ROWS + 1,)
-        T = next(T for spacing, T in train.GRIDS if torch.equal(made.times, train.padded(time_grid(T, spacing))))
+        T = next(T for spacing, T in train.GRIDS if torch.equal(made.times, padded(time_grid(T, spacing), train.ROWS)))
         assert int(made.level.max()) <= T
         seen.add(T)
     assert seen == {T for _, T in train.GRIDS}
