@@ -68,7 +68,7 @@ def test_configuration_tokenizer_and_card_come_along(tmp_path: Path) -> None:
     folder = write_checkpoint(tmp_path / "m")
     config = json.loads((folder / "config.json").read_text()) | {"torch_dtype": "float32"}
     (folder / "config.json").write_text(json.dumps(config))
-    (folder / FILE).write_text(json.dumps(json.loads((folder / FILE).read_text()) | {"data_set": "mine"}))
+    (folder / FILE).write_text(json.dumps(json.loads((folder / FILE).read_text()) | {"note": "mine"}))
     (folder / "generation_config.json").write_text("{}")
     (folder / "remote_code.py").write_text("evil()")
     (folder / "tokenizer.json").unlink()
@@ -83,7 +83,7 @@ def test_configuration_tokenizer_and_card_come_along(tmp_path: Path) -> None:
         "config.json", "generation_config.json", "model.safetensors", "sjd2.json", "tokenizer.json",
     ]  # fmt: skip
     assert json.loads((tmp_path / "out" / "config.json").read_text())["torch_dtype"] == "bfloat16"
-    assert json.loads((tmp_path / "out" / FILE).read_text())["data_set"] == "mine"
+    assert json.loads((tmp_path / "out" / FILE).read_text())["note"] == "mine"
     loaded = load_backbone(tmp_path / "out")
     assert loaded.defaults.of("sjd2") == {"window": 7}
     assert loaded.tokenize("ab") == backbone.tokenize("ab")
