@@ -20,7 +20,7 @@ def test_the_learning_rate_rises_stays_and_falls() -> None:
     factors = [schedule.factor(step) for step in range(100)]
     assert factors[0] == 0.1
     assert factors[9:50] == [1.0] * 41
-    assert all(a > b for a, b in itertools.pairwise(factors))
+    assert all(a > b for a, b in itertools.pairwise(factors[50:]))
     assert abs(factors[99] - (0.1 + 0.9 / 50)) < 1e-12
     assert [Schedule(3, warmup=0).factor(step) > 0 for step in range(3)] == [True] * 3
 
