@@ -37,6 +37,17 @@ def test_text_reads_back(tmp_path: Path) -> None:
     assert [file.name for file in path.parent.iterdir()] == ["a.png"]
 
 
+def test_who_reads_the_old_file_reads_it_to_the_end(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    save_png(coloured(5, 4), path)
+    held = path.read_bytes()
+    with path.open("rb") as reader:
+        start = reader.read(10)
+        save_png(coloured(9, 9), path)
+        assert start + reader.read() == held
+    assert path.read_bytes() != held
+
+
 def test_permissions_are_those_of_any_new_file(tmp_path: Path) -> None:
     before = os.umask(0o027)
     try:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
+
+from .atomic import replacing
 
 
 def enlarge(picture: Image.Image, scale: int) -> Image.Image:
@@ -53,9 +54,5 @@ def save_png(picture: Image.Image, path: Path, text: Mapping[str, object] | None
     for keyword, value in (text or {}).items():
         chunks.add_text(keyword, str(value))
     path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with replacing(path) as scratch:
         picture.save(scratch, format="png", pnginfo=chunks)
-        os.replace(scratch, path)
-    finally:
-        scratch.unlink(missing_ok=True)

@@ -43,7 +43,7 @@ def draw_strip(panels: Sequence[Panel], title: str = "", *, side: int = 320, col
 
     Example:
         >>> draw_strip([Panel(Image.new("RGB", (32, 32)), ("ar", "256 steps"))] * 2, "a dwarf").size
-        (708, 451)
+        (708, 490)
     """
     if not panels:
         raise ValueError("strip: panels must hold at least one picture, got none")

@@ -11,7 +11,6 @@ if TYPE_CHECKING:
 
     from ..pipeline import Pipeline
 
-EMBEDDED = ("heroes-lumina", "heroes-emu3")  # models that come with the package
 DTYPES = ("float32", "bfloat16", "float16")
 SMALL = 64 << 20  # bytes of weights; below, threads wait for each other longer than they compute (busy machine: 10x)
 
@@ -22,7 +21,7 @@ def load_model(model: str, *, device: str | None = None, dtype: str | None = Non
     Args:
         model: an embedded model's name, a folder or a hub id.
         device: "cpu", "cuda" or "cuda:N"; None is the GPU where there is one.
-        dtype: one of `DTYPES`; None is float32 for an embedded model on a CPU, else bfloat16.
+        dtype: one of `DTYPES`; None is float32 for an embedded model, else bfloat16.
         options: more arguments of `sjd2.load`; those that are None are left out.
 
     Raises: ValueError, FileNotFoundError, MemoryError that say what to do.
@@ -36,8 +35,7 @@ def load_model(model: str, *, device: str | None = None, dtype: str | None = Non
 
     from ..backbones import TransformersBackbone
 
-    small = model in EMBEDDED and where.type == "cpu"
-    kind = getattr(torch, dtype or ("float32" if small else "bfloat16"))
+    kind = None if dtype is None else getattr(torch, dtype)
     given = {name: value for name, value in options.items() if value is not None}
     try:
         pipe = sjd2.load(model, device=where, dtype=kind, **given)

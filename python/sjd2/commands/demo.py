@@ -9,13 +9,17 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option, echo
 
-from ._models import EMBEDDED, load_model, thread_limit
+from ._models import load_model, thread_limit
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-PROMPT = "a bearded dwarf in a blue robe with a golden crown, on a green background"
+# a full caption ("the ..."): what it does not name is not there
+PROMPT = (
+    "the bearded dwarf in a blue robe with a golden crown, holding a spear and a round shield, on a green background"
+)
 POLICIES = ("ar", "sjd2")
+EMBEDDED = ("heroes-lumina", "heroes-emu3")
 
 
 @dataclass(frozen=True)

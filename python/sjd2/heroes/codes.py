@@ -55,7 +55,17 @@ class Codebook:
         """
         if pictures.dtype != np.uint8 or pictures.shape[1:] != (SIZE, SIZE, 3):
             raise ValueError(f"codes: pictures must be [n, 32, 32, 3] uint8, got {pictures.dtype} {pictures.shape}")
-        cells = split(pictures, self.cell)
+        return self.encode_cells(split(pictures, self.cell)).reshape(-1, self.side, self.side)
+
+    def encode_cells(self, cells: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
+        """The nearest entry of cells that are given one by one.
+
+        Args:
+            cells: [m, cell * cell * 3] uint8, rows in raster order.
+
+        Returns:
+            [m] int64.
+        """
         keys = cell_keys(cells)
         place = _places(keys)
         codes = self._codes[place]
@@ -68,7 +78,7 @@ class Codebook:
             self._seen[place], self._codes[place] = unique, found
             # two new cells may share a place, and which of two writes wins is not said: keep what is consistent
             self._codes[place[(self._seen[place] != unique).any(1)]] = -1
-        return codes.reshape(-1, self.side, self.side).astype(np.int64)
+        return codes.astype(np.int64)
 
     def _nearest(self, cells: npt.NDArray[np.uint8]) -> npt.NDArray[np.int32]:
         found = np.empty(len(cells), np.int32)

@@ -8,12 +8,12 @@ python -m sjd2.heroes.fit_codes --compare         a table of K against PSNR on h
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from ..atomic import replacing
 from .codes import Codebook, cell_keys, keyed_cells, split, unique_keys
 from .hero import compose
 from .stream import example
@@ -93,9 +93,8 @@ def psnr(codebook: Codebook, shown: npt.NDArray[np.uint8]) -> float:
 
 def save(path: Path, codebook: Codebook) -> None:
     """Write the table; a reader sees the old file or the new one, never a part."""
-    scratch = path.with_name(f".{path.stem}.{os.getpid()}.npz")
-    np.savez_compressed(scratch, entries=codebook.entries)
-    os.replace(scratch, path)
+    with replacing(path) as scratch:
+        np.savez_compressed(scratch, entries=codebook.entries)
 
 
 def main() -> None:

@@ -120,6 +120,12 @@ def compose(heroes: Sequence[Hero], seeds: Sequence[int]) -> npt.NDArray[np.uint
     return np.ascontiguousarray(canvas.astype("<u4").view(np.uint8).reshape(-1, SIZE, SIZE, 4)[..., :3])
 
 
+def opaque(heroes: Sequence[Hero]) -> npt.NDArray[np.bool_]:
+    """[n, 32, 32] bool, where a picture shows the hero and not the background."""
+    layers, nowhere = _layers(), np.zeros((SIZE, SIZE), bool)
+    return np.stack([np.any([nowhere, *(layers[key][1] for key in hero.parts.items())], 0) for hero in heroes])
+
+
 def picture(hero: Hero, seed: int = 0) -> npt.NDArray[np.uint8]:
     """The picture of a hero.
 

@@ -25,7 +25,7 @@ from transformers import (
 )
 
 from ..backbones.base import Defaults
-from ..backbones.card import FILE, save_card
+from ..backbones.card import save_card
 from ..backbones.emu3 import Emu3, Emu3Card
 from ..backbones.lumina_mgpt import LuminaCard, LuminaMGPT
 from ..backbones.transformer import Pictures, Tokenize
@@ -34,9 +34,14 @@ from .codes import Codebook, palette, patches
 from .parts import SIZE
 
 NAMES = ("heroes-lumina", "heroes-emu3")
-CHECKPOINTS = Path(__file__).parent / "checkpoints"
+PATCHES, PIXELS = "heroes", "heroes-pixels"  # data sets as a checkpoint's sjd2.json names them
 PROMPT = 64  # positions for the longest caption and the tokens around it
 WORD = r"[a-z]+|[0-9]+|[^\sa-z0-9]"
+# the best of docs/heroes.md; few channels want few denoising steps
+DEFAULTS = Defaults(
+    {"window": 64, "denoise_steps": 4, "spacing": "linear", "guidance": 2.0, "top_k": 0},
+    {name: {"window": 16} for name in ("jacobi", "match", "sjd", "gumbel")} | {"coupled": {"window": 32}},
+)
 
 
 @dataclass(frozen=True)
@@ -74,9 +79,9 @@ def build(name: str, shape: Shape = SMALL, *, seed: int = 0, defaults: Defaults 
     """
     if name not in NAMES:
         raise ValueError(f"heroes: name must be one of {', '.join(NAMES)}, got {name!r}")
-    codes, held = shape.codes, defaults or Defaults({"window": 32, "top_k": 0, "guidance": 1.0})
+    codes, held = shape.codes, defaults or DEFAULTS
     torch.manual_seed(seed)
-    pictures = drawn_with(codes)
+    pictures = drawn(PIXELS if shape.pixels else PATCHES)
     if name == "heroes-lumina":
         card = _lumina_card(codes, held)
         lumina: Callable[..., Any] = ChameleonForConditionalGeneration
@@ -89,8 +94,14 @@ def build(name: str, shape: Shape = SMALL, *, seed: int = 0, defaults: Defaults 
     return Emu3(text, plain(word_tokenizer(emu3_card)), emu3_card, pictures)
 
 
-def drawn_with(codes: Codebook) -> Pictures:
-    """[B, height, width] codes -> [B, pixel height, pixel width, 3] uint8 pictures."""
+def drawn(data_set: str) -> Pictures:
+    """[B, height, width] codes -> [B, pixel height, pixel width, 3] uint8 pictures, by the codes of a data set.
+
+    Raises: ValueError for an unknown data set.
+    """
+    if data_set not in (PATCHES, PIXELS):
+        raise ValueError(f"load: sjd2.json: data_set must be {PATCHES} or {PIXELS}, got {data_set!r}")
+    codes = palette() if data_set == PIXELS else patches()
     return lambda held: torch.from_numpy(codes.decode(held.cpu().numpy()))
 
 
@@ -135,10 +146,7 @@ def save(backbone: LuminaMGPT | Emu3, folder: Path, shape: Shape = SMALL) -> Non
     config = backbone.text.config.to_dict()
     (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     word_tokenizer(card).save(str(folder / "tokenizer.json"))
-    save_card(card, folder)
-    held = json.loads((folder / FILE).read_text(encoding="utf-8"))
-    held["data_set"] = "heroes-pixels" if shape.pixels else "heroes"
-    (folder / FILE).write_text(json.dumps(held, indent=2) + "\n", encoding="utf-8")
+    save_card(card, folder, PIXELS if shape.pixels else PATCHES)
     weights = {f"model.{k}": v for k, v in backbone.text.state_dict().items()}
     weights |= {f"lm_head.{k}": v for k, v in backbone.lm_head.state_dict().items()}
     save_file({k: v.to(torch.bfloat16).contiguous() for k, v in weights.items()}, folder / "model.safetensors")

@@ -6,13 +6,13 @@ python -m sjd2.heroes.sheet --out docs/heroes.png
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from ..atomic import replacing
 from .codes import palette, patches
 from .hero import picture
 from .stream import example
@@ -56,9 +56,8 @@ def write_png(path: Path, shown: npt.NDArray[np.uint8]) -> None:
     """Write [height, width, 3] uint8; a reader sees the old file or the new one, never a part."""
     from PIL import Image
 
-    scratch = path.with_name(f".{path.stem}.{os.getpid()}.png")
-    Image.fromarray(shown).save(scratch, optimize=True)
-    os.replace(scratch, path)
+    with replacing(path) as scratch:
+        Image.fromarray(shown).save(scratch, optimize=True)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

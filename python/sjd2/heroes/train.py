@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, cast
@@ -22,6 +21,7 @@ import torch
 import typer
 from torch import Tensor, nn
 
+from ..atomic import replacing
 from ..backbones.emu3 import Emu3
 from ..backbones.lumina_mgpt import LuminaMGPT
 from ..finetune.attention import use_attention
@@ -126,8 +126,8 @@ def main(
         save(model, folder / "checkpoint", shape)
         record = {"name": name, "stage": stage, "steps": steps, "batch": batch, "lr": rate, "shape": asdict(shape)}
         (folder / "run.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-        torch.save({"text": model.text.state_dict(), "head": model.lm_head.state_dict()}, done.with_suffix(".new"))
-        os.replace(done.with_suffix(".new"), done)
+        with replacing(done) as scratch:
+            torch.save({"text": model.text.state_dict(), "head": model.lm_head.state_dict()}, scratch)
 
 
 if __name__ == "__main__":
