@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
+
+from ..atomic import replacing
 
 NOT_A_LOSS = ("tokens_per_second",)
 
@@ -39,9 +40,8 @@ def draw(columns: Mapping[str, tuple[list[int], list[float]]], path: Path) -> No
     axes.set_axisbelow(True)
     if lines:
         axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
-    new = path.with_suffix(".new")
-    figure.savefig(new, format="png")
-    os.replace(new, path)
+    with replacing(path) as scratch:
+        figure.savefig(scratch, format="png")
 
 
 def _limits(lines: Mapping[str, tuple[list[int], list[float]]]) -> tuple[float, float]:

@@ -5,7 +5,6 @@ codes is the picture in raster order, ``height * width`` integers in 0..V-1. One
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+
+from ..atomic import replacing
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -77,9 +78,8 @@ def write_rows(path: Path, captions: Sequence[str], codes: npt.NDArray[Any], not
         "height": pa.array([height] * n, pa.int32()),
         "width": pa.array([width] * n, pa.int32()),
     }
-    new = path.with_suffix(".new")
-    _parquet().write_table(pa.table(columns).replace_schema_metadata({"sjd2": note}), new)
-    os.replace(new, path)
+    with replacing(path) as scratch:
+        _parquet().write_table(pa.table(columns).replace_schema_metadata({"sjd2": note}), scratch)
 
 
 def note_of(path: Path) -> str | None:

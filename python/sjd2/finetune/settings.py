@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from ..atomic import replacing
 
 FILE = "run.json"
 # what may change when a run is resumed: none of it changes a loss but by rounding
@@ -70,6 +71,5 @@ class Settings:
                     + "; give them again as they were, or take another --out"
                 )
         self.out.mkdir(parents=True, exist_ok=True)
-        new = path.with_suffix(".new")
-        new.write_text(json.dumps(mine, indent=2) + "\n", encoding="utf-8")
-        os.replace(new, path)
+        with replacing(path) as scratch:
+            scratch.write_text(json.dumps(mine, indent=2) + "\n", encoding="utf-8")

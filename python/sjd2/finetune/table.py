@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import csv
-import os
 from pathlib import Path
 from typing import Any
+
+from ..atomic import replacing
 
 
 class Table:
@@ -29,12 +30,10 @@ class Table:
         if not self.write:
             return
         names = list(dict.fromkeys(name for held in self.rows for name in held))
-        new = self.path.with_suffix(".new")
-        with new.open("w", newline="", encoding="utf-8") as file:
+        with replacing(self.path) as scratch, scratch.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, names)
             writer.writeheader()
             writer.writerows(self.rows)
-        os.replace(new, self.path)
 
     def columns(self) -> dict[str, tuple[list[int], list[float]]]:
         """Name -> (steps, values), where a row has a value."""
