@@ -20,7 +20,7 @@ SOURCES := CMakeLists.txt setup.py pyproject.toml LICENSE \
   $(shell find csrc sjd2_kernels python \( -name __pycache__ -o -name '*.egg-info' \) -prune -o \
     ! -name '*.so' ! -name '_*_failure.txt' -print)
 
-.PHONY: help install test bench lint format aot sanitize demo clean FORCE
+.PHONY: help install test bench lint format docs aot sanitize demo clean FORCE
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -42,6 +42,10 @@ lint: $(VENV)/tools ## ruff (rules and format) and mypy
 format: $(VENV)/tools ## apply ruff's format and its safe fixes
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: export NO_MKDOCS_2_WARNING := 1
+docs: install ## the documentation as a site, without the network: build/site; a warning is an error
+	$(BIN)/mkdocs build --strict
 
 demo: install ## a picture from a sentence by the embedded models, token by token and by SJD2: out/demo.png
 	$(BIN)/sjd2 demo

@@ -8,16 +8,8 @@ __version__ = "0.1.0"
 
 from . import registration as _registration  # noqa: F401  (registers the operators)
 from .backends import show_config
-from .functional import (
-    commit,
-    cosine_table,
-    nearest_token,
-    noise_embed,
-    noise_mix,
-    process_logits,
-    verify_accept,
-    window_attention,
-)
+from .functional import commit, process_logits, verify_accept
+from .window import cosine_table, nearest_token, noise_embed, noise_mix, window_attention
 
 __all__ = [
     "commit",

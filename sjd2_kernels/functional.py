@@ -71,22 +71,33 @@ def process_logits(
     """Guidance, constraint, temperature, top-k, top-p, softmax and one draw, in one read of the logits.
 
     Args:
-        cond, uncond: [B, L, V] float32, bfloat16, float16 or float64, over the image ids only.
-        guidance, temperature, top_p: number or [B] float32; None is off.
-        top_k, seed, pos, epoch: int or [B] int64; None is off, or 0.
+        cond: [B, L, V] float32, bfloat16, float16 or float64, logits over the image ids only.
+        uncond: as cond, the logits of the unconditional rows.
+        guidance: number or [B] float32, scale g of u + g (c - u); None is off, or 1 with uncond.
+        temperature: number or [B] float32; None is 1, and 0 takes the largest logit.
+        top_k: int or [B] int64; None or 0 is off.
+        top_p: number or [B] float32; None or 1 is off.
+        seed: int or [B] int64, key of the draw; None is 0.
+        pos: int or [B] int64, position of slot 0; None is 0.
+        epoch: int or [B] int64, epoch of the draw; None is 0.
         forced: [B, L] int64, the id a slot must hold, -1 where free.
         done: [B] int32, images to skip.
-        backend: None, "native", "triton", "cuda" or "reference".
+        backend: None (the best that is live), "native", "triton", "cuda" or "reference".
 
-    Returns: p [B, L, V] float32; fresh [B, L] int64, a draw of p per slot; status [B, L] int32 (1 NaN, 2 +inf, 4 no id
-    left).
+    Returns:
+        p: [B, L, V] float32, the law after all processing.
+        fresh: [B, L] int64, a draw of p per slot.
+        status: [B, L] int32, 0 or the sum of 1 (NaN), 2 (+inf) and 4 (no id left).
 
-    Raises: ValueError, TypeError on wrong shapes, dtypes, devices; ValueError for a negative temperature, a NaN number,
-    or a guidance other than 1 without uncond.
+    Raises:
+        ValueError: a wrong shape or device; a negative temperature, a NaN, guidance other than 1 without uncond.
+        TypeError: a wrong dtype.
+        RuntimeError: a backend asked for by name that is not live here.
 
-    Determinism: L3. Source: the processors of SJD2 section 2 (3. Distributions), draw as an exponential race.
+    Determinism: L3, identical on every backend. Source: the processors of transformers, in their order; the draw is an
+    exponential race.
 
-    Example:
+    Examples:
         >>> p, fresh, status = process_logits(torch.randn(1, 4, 100), top_k=10, seed=1)
         >>> int((p > 0).sum(-1).max())
         10
@@ -127,9 +138,11 @@ def verify_accept(
     """Accept drafted tokens left to right, replace the first rejected one by a residual sample, redraw the rest.
 
     Args:
-        draft: [B, L] int64, -1 for none.
-        p, q: [B, L, V] float32, normalised laws; q[b, j] is the law that draft[b, j] was drawn from.
-        seed, pos: int or [B] int64, key and position of slot 0.
+        draft: [B, L] int64, the drafted tokens, -1 for none.
+        p: [B, L, V] float32, the normalised law of each token.
+        q: [B, L, V] float32; q[b, j] is the law that draft[b, j] was drawn from.
+        seed: int or [B] int64, key of the draws.
+        pos: int or [B] int64, position of slot 0.
         fresh: [B, L] int64, a draw of p per slot.
         epoch: int or [B] int64; None is 0.
         verifiable: [B, L] bool, False where the draft has no q.
@@ -137,15 +150,21 @@ def verify_accept(
         done: [B] int32, images to skip.
         accept: "ratio" (speculative sampling) or "match" (draft == fresh).
         redraw: what follows the first rejection: "fresh", "couple" or "keep".
-        backend: None, "native", "triton", "cuda" or "reference".
+        backend: None (the best that is live), "native", "triton", "cuda" or "reference".
 
-    Returns: accept_len [B] int32; tokens [B, L] int64; ratio [B, L] float32.
+    Returns:
+        accept_len: [B] int32, length n of the accepted prefix.
+        tokens: [B, L] int64, the accepted drafts, the replacement of the first rejected one, and the redrawn rest.
+        ratio: [B, L] float32, min(1, p(draft) / q(draft)).
 
-    Raises: ValueError, TypeError on wrong shapes, dtypes, devices or words.
+    Raises:
+        ValueError: a wrong shape or device, a word that is not an option, match without fresh.
+        TypeError: a wrong dtype.
+        RuntimeError: a backend asked for by name that is not live here.
 
-    Determinism: L3. Source: SJD2 Eq. 1; SJD (arXiv 2410.01699); couple: arXiv 2510.24211.
+    Determinism: L3, identical on every backend. Source: SJD2 Eq. 1; SJD (arXiv 2410.01699); couple: arXiv 2510.24211.
 
-    Example:
+    Examples:
         >>> p = torch.full((1, 3, 4), 0.25)
         >>> verify_accept(torch.tensor([[0, 1, 2]]), p, p, seed=0, pos=0)[0]
         tensor([3], dtype=torch.int32)
@@ -179,22 +198,43 @@ def commit(
     """The integer bookkeeping of a decoding step: output ids, positions, cache lengths, re-feed rows, done flags.
 
     Args:
-        tokens, draft, level: [B, L] int64, int64, int32: verified tokens, tokens fed, levels fed (None: all clean).
-        accept_len: [B] int32.
+        tokens: [B, L] int64, from `verify_accept`.
+        draft: [B, L] int64, the tokens that the window rows were fed with.
+        accept_len: [B] int32, from `verify_accept`.
         ids: [V+F] int64, the model's id of every local id.
-        prompt_len: int or [R] int32.
+        prompt_len: int or [R] int32, prompt tokens of each model row.
         n_tokens: int or [B] int64, tokens to generate.
-        out, pos, kv_len, q_start, refeed, epoch, done: state, written in place: [B, N] int64, [B] int64, [R] int32,
-            [R] int32, [B, A] int64, [B] int64, [B] int32.
-        backend: None, "native", "triton" or "reference".
+        out: [B, N] int64, written in place: the model's ids of the generated tokens.
+        pos: [B] int64, written in place: the number of committed tokens.
+        kv_len: [R] int32, written in place: valid entries of the row's cache.
+        q_start: [R] int32, written in place: unused leading re-feed rows.
+        refeed: [B, A] int64, written in place: the model's ids to feed again.
+        epoch: [B] int64, written in place: forward passes of the image so far.
+        done: [B] int32, written in place: 1 when all tokens are there.
+        level: [B, L] int32, the level each slot was fed at; None is all clean.
+        backend: None (the best that is live), "native", "triton" or "reference".
 
-    Returns: n_commit [B] int32, the tokens committed in this step.
+    Returns:
+        n_commit: [B] int32, the tokens committed in this step.
 
-    Raises: ValueError, TypeError on wrong shapes, dtypes or devices.
+    Raises:
+        ValueError: a wrong shape or device.
+        TypeError: a wrong dtype.
+        RuntimeError: a backend asked for by name that is not live here.
 
-    Determinism: L3. Source: SJD2 section 2 (7. Cache), equations in docs/operators.md.
+    Determinism: L3, identical on every backend. Source: the cache rule of the decoder (ours); the equations are in
+    docs/operators.md.
 
-    Example: see docs/operators.md.
+    Examples:
+        >>> whole = lambda *shape: torch.zeros(shape, dtype=torch.int64)
+        >>> small = lambda value: torch.tensor([value], dtype=torch.int32)
+        >>> out, pos, kv_len, q_start, done = whole(1, 8), whole(1), small(6), small(0), small(0)
+        >>> tokens = torch.tensor([[3, 1, 4, 1]])
+        >>> state = out, pos, kv_len, q_start, whole(1, 1), whole(1), done
+        >>> commit(tokens, tokens, small(2), torch.arange(10), 7, 8, *state)
+        tensor([3], dtype=torch.int32)
+        >>> out[0].tolist(), pos.tolist(), kv_len.tolist()
+        ([3, 1, 4, 0, 0, 0, 0, 0], [3], [9])
     """
     number = _Numbers("commit", "tokens", tokens)
     return _call(
@@ -202,200 +242,3 @@ def commit(
         _Numbers("commit", "kv_len", kv_len)("prompt_len", prompt_len, torch.int32),
         number("n_tokens", n_tokens, torch.int64), out, pos, kv_len, q_start, refeed, epoch, done, level,
     )  # fmt: skip
-
-
-def noise_embed(
-    table: Tensor,
-    token: Tensor,
-    mean: Tensor,
-    std: Tensor,
-    t: Tensor | Number,
-    seed: Tensor | int = 0,
-    pos: Tensor | int = 0,
-    done: Tensor | None = None,
-    *,
-    backend: str | None = None,
-) -> Tensor:
-    """The forward process: (1 - t) * table[token] + t * (mean + std * eps), differentiable in the table.
-
-    Args:
-        table: [V, C] float32, bfloat16, float16 or float64.
-        token: [B, N] int64; an id outside the table gives a row of zeros.
-        mean, std: [C] float32, of the embeddings over the vocabulary.
-        t: number or [B, N] float32, 0 clean, 1 pure noise.
-        seed, pos: int or [B] int64, key and position of token[:, 0].
-        done: [B] int32, images to skip.
-        backend: None, "native", "triton" or "reference".
-
-    Returns: rows [B, N, C] of the table's dtype.
-
-    Raises: ValueError, TypeError on wrong shapes, dtypes or devices.
-
-    Determinism: L2; across backends to a tolerance. Source: SJD2 Eq. 2, App. A.
-
-    Example:
-        >>> table = torch.eye(4)
-        >>> noise_embed(table, torch.tensor([[2]]), table.mean(0), table.std(0), t=0.0)
-        tensor([[[0., 0., 1., 0.]]])
-    """
-    number = _Numbers("noise_embed", "token", token)
-    return _call(
-        "noise_embed", number.device, backend, table, token, mean, std,
-        number("t", t, torch.float32, tuple(token.shape)), number("seed", seed, torch.int64),
-        number("pos", pos, torch.int64), done,
-    )  # fmt: skip
-
-
-def noise_mix(
-    state: Tensor,
-    level: Tensor,
-    tokens: Tensor,
-    fresh: Tensor,
-    shift: Tensor | int,
-    times: Tensor,
-    table: Tensor,
-    mean: Tensor,
-    std: Tensor,
-    seed: Tensor | int,
-    pos: Tensor | int,
-    forced: Tensor | None = None,
-    n_tokens: Tensor | int | None = None,
-    accept_len: Tensor | None = None,
-    done: Tensor | None = None,
-    *,
-    backend: str | None = None,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """One denoising step of the window: shift by the committed count, lerp toward the prediction, refill with noise.
-
-    Args:
-        state: [B, L, C] float32 (float64 with a float64 table), de-normalised embeddings.
-        level: [B, L] int32, 0 = clean.
-        tokens, fresh: [B, L] int64: what clean slots hold, what noisy slots are denoised toward.
-        shift: int or [B] int32, tokens committed in this step.
-        times: [T+1] float32, time of each level, times[0] = 0.
-        table, mean, std: [V+F, C], [C] float32, [C] float32.
-        seed, pos: int or [B] int64, key and position of slot 0 after the shift.
-        forced: [B, L] int64, what the slots after the shift must be, -1 where free.
-        n_tokens: int or [B] int64; slots at later positions are outside the image.
-        accept_len: [B] int32; slots up to it that were not committed become clean with their token.
-        done: [B] int32, images to skip.
-        backend: None, "native", "triton" or "reference".
-
-    Returns: state [B, L, C]; level [B, L] int32; draft [B, L] int64 (-1 for a noisy slot); rows [B, L, C] of the
-    table's dtype.
-
-    Raises: ValueError, TypeError on wrong shapes, dtypes or devices.
-
-    Determinism: L2; across backends to a tolerance. Source: SJD2 Eq. 3.
-
-    Example: see docs/operators.md.
-    """
-    number = _Numbers("noise_mix", "state", state)
-    return _call(
-        "noise_mix", number.device, backend, state, level, tokens, fresh, number("shift", shift, torch.int32), times,
-        table, mean, std, number("seed", seed, torch.int64), number("pos", pos, torch.int64), forced,
-        number("n_tokens", n_tokens, torch.int64), accept_len, done,
-    )  # fmt: skip
-
-
-def nearest_token(
-    state: Tensor,
-    table: Tensor,
-    bias: Tensor,
-    draft: Tensor | None = None,
-    done: Tensor | None = None,
-    *,
-    backend: str | None = None,
-) -> Tensor:
-    """The id v with the largest state . table[v] + bias[v]; with `cosine_table` the nearest token by cosine similarity.
-
-    Args:
-        state: [B, L, C] float32 or float64.
-        table: [V, C] float32, bfloat16, float16 or float64; bias: [V] float32 or float64.
-        draft: [B, L] int64; an id >= 0 is returned as it is.
-        done: [B] int32, images to skip.
-        backend: None, "native", "triton" or "reference".
-
-    Returns: token [B, L] int64.
-
-    Raises: ValueError, TypeError on wrong shapes, dtypes or devices.
-
-    Determinism: L2; near-ties may differ across backends. Source: SJD2 section 2 (1. Draft).
-
-    Example:
-        >>> nearest_token(torch.eye(3)[None], torch.eye(3), torch.zeros(3))
-        tensor([[0, 1, 2]])
-    """
-    return _call(
-        "nearest_token", _Numbers("nearest_token", "state", state).device, backend, state, table, bias, draft, done
-    )
-
-
-def window_attention(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    k_cache: Tensor,
-    v_cache: Tensor,
-    kv_len: Tensor | int,
-    q_start: Tensor | int,
-    scale: float,
-    time_k: Tensor | None = None,
-    time_v: Tensor | None = None,
-    level: Tensor | None = None,
-    done: Tensor | None = None,
-    *,
-    shadow: int = 0,
-    refeed: int = 1,
-    backend: str | None = None,
-) -> Tensor:
-    """Append the rows' keys and values to the cache; attend to prefix, causal window, one timestep key per noisy row.
-
-    Args:
-        q: [R, M, H, D] float32, bfloat16, float16 or float64; k, v: [R, M, Hkv, D].
-        k_cache, v_cache: [R, Hkv, S, D], written in place.
-        kv_len, q_start: int or [R] int32: valid cache entries, unused leading rows.
-        scale: multiplies the scores.
-        time_k, time_v: [T+1, Hkv, D]; level: [R, M] int32, 0 sees no timestep.
-        done: [B] int32, images to skip (row r belongs to image r mod B).
-        shadow, refeed: shadow rows of sjd2-exact, and the row at which the window starts.
-        backend: None, "native", "triton" or "reference".
-
-    Returns: [R, M, H, D] of q's dtype.
-
-    Raises: ValueError, TypeError on wrong shapes, dtypes or devices.
-
-    Determinism: L2; across backends to a tolerance. Source: SJD2 section 4.3 for the timestep tokens.
-
-    Example: see docs/operators.md.
-    """
-    number = _Numbers("window_attention", "q", q)
-    return _call(
-        "window_attention", number.device, backend, q, k, v, k_cache, v_cache, number("kv_len", kv_len, torch.int32),
-        number("q_start", q_start, torch.int32), scale, time_k, time_v, level, done, shadow=shadow, refeed=refeed,
-    )  # fmt: skip
-
-
-def cosine_table(
-    embeddings: Tensor, mean: Tensor, std: Tensor, dtype: torch.dtype | None = None
-) -> tuple[Tensor, Tensor]:
-    """The table and bias with which `nearest_token` finds the nearest token by cosine similarity in normalised space.
-
-    Args:
-        embeddings: [V, C], the rows of the image ids.
-        mean, std: [C] float32.
-        dtype: of the table; None is the dtype of the embeddings.
-
-    Returns: table [V, C] = unit rows of (embeddings - mean) / std, divided by std; bias [V] float32 = -mean . table.
-
-    Example:
-        >>> table, bias = cosine_table(torch.eye(3), torch.zeros(3), torch.ones(3))
-        >>> bool((table == torch.eye(3)).all())
-        True
-    """
-    wide = torch.float64
-    e = (embeddings.to(wide) - mean.to(wide)) / std.to(wide)
-    table = (e / e.norm(dim=-1, keepdim=True).clamp_min(torch.finfo(wide).tiny) / std.to(wide)).to(
-        dtype or embeddings.dtype
-    )
-    return table, -(table.to(wide) @ mean.to(wide)).to(torch.float32)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from copy import copy
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from _examples import examples
 from sjd2.pipeline import Pipeline
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "new_backbone.md"
@@ -18,8 +18,9 @@ PAGE = Path(__file__).resolve().parent.parent / "docs" / "new_backbone.md"
 def page() -> dict[str, Any]:
     """The names that the page's code defines."""
     names: dict[str, Any] = {"__name__": "new_backbone"}
-    for code in re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), flags=re.DOTALL):
-        exec(compile(code, str(PAGE), "exec"), names)
+    (run,) = examples(PAGE)
+    for block in run:
+        block.run(names)
     return names
 
 
@@ -28,7 +29,7 @@ def test_the_pages_code_runs_and_its_claims_hold(page: dict[str, Any]) -> None:
 
 
 def test_the_adapter_is_about_a_screen(page: dict[str, Any]) -> None:
-    code = next(c for c in re.findall(r"```python\n(.*?)```", PAGE.read_text(), flags=re.DOTALL) if "class ClassR" in c)
+    code = next(block.code for block in examples(PAGE)[0] if "class ClassR" in block.code)
     assert len(code.splitlines()) <= 60
 
 

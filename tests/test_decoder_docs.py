@@ -1,23 +1,13 @@
-"""The examples of docs/decoder.md and docs/policies.md run as they stand, and the tables say what the code says."""
+"""docs/policies.md: its tables say what the code says."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
 
-import pytest
 from sjd2.policies import CHOICES, POLICIES
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
-NAMES = ("decoder.md", "policies.md")
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_examples_run(name: str) -> None:
-    blocks = re.findall(r"```python\n(.*?)```", (DOCS / name).read_text(encoding="utf-8"), flags=re.DOTALL)
-    assert blocks
-    for block in blocks:
-        exec(compile(block, name, "exec"), {})
 
 
 def test_every_policy_and_word_is_documented() -> None:

@@ -1,10 +1,8 @@
-"""docs/finetune.md: its example runs, what it names is there, and its arithmetic is right; docstring examples run."""
+"""docs/finetune.md: what it names is there, and its arithmetic is right."""
 
 from __future__ import annotations
 
-import doctest
 import re
-from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -20,17 +18,6 @@ from sjd2.finetune.tokenise import PART
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 TEXT = (DOCS / "finetune.md").read_text(encoding="utf-8")
 FINETUNE = DOCS.parent / "python" / "sjd2" / "finetune"
-
-
-def test_examples_run() -> None:
-    (block,) = re.findall(r"```python\n(.*?)```", TEXT, flags=re.DOTALL)
-    exec(compile(block, "finetune.md", "exec"), {})
-
-
-@pytest.mark.parametrize("name", [path.stem for path in sorted(FINETUNE.glob("[a-z]*.py"))])
-def test_docstring_examples_run(name: str) -> None:
-    module = import_module(f"sjd2.finetune.{name}")
-    assert doctest.testmod(module).failed == 0
 
 
 def test_links_and_names() -> None:

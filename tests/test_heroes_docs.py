@@ -1,10 +1,8 @@
-"""docs/heroes.md: its example runs, and what it says of the data is so. The examples in docstrings run as well."""
+"""docs/heroes.md: what it says of the data is so."""
 
 from __future__ import annotations
 
-import doctest
 import re
-from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -15,19 +13,6 @@ from sjd2.heroes.parts import SLOTS, names
 from sjd2.heroes.parts import pictures as parts
 
 TEXT = (Path(__file__).resolve().parent.parent / "docs" / "heroes.md").read_text(encoding="utf-8")
-
-
-def test_examples_run(capsys: pytest.CaptureFixture[str]) -> None:
-    (block,) = re.findall(r"```python\n(.*?)```", TEXT, flags=re.DOTALL)
-    exec(compile(block, "heroes.md", "exec"), {})
-    expected = "an elf in a red robe with a golden crown, holding a brown spear, on a green background"
-    assert capsys.readouterr().out.splitlines()[1] == expected
-
-
-@pytest.mark.parametrize("name", ["captions", "hero", "read", "settings", "sheet", "stream"])
-def test_docstring_examples_run(name: str) -> None:
-    failed, attempted = doctest.testmod(import_module(f"sjd2.heroes.{name}"))
-    assert (failed, attempted > 0) == (0, True)
 
 
 def test_counts() -> None:

@@ -4,7 +4,6 @@ examples."""
 from __future__ import annotations
 
 import itertools
-import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -222,24 +221,6 @@ def test_the_environment_chooses_the_backend(monkeypatch: pytest.MonkeyPatch) ->
 
 
 # the documents
-
-
-def blocks() -> list[Any]:
-    found = []
-    for page in (ROOT / "docs" / "operators.md", ROOT / "README.md"):
-        if page.exists():
-            text = page.read_text()
-            for match in re.finditer(r"^```python\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE):
-                line = text.count("\n", 0, match.start()) + 1
-                found.append(pytest.param(page, line, match.group(1), id=f"{page.name}:{line}"))
-    return found
-
-
-@pytest.mark.parametrize(("page", "line", "code"), blocks())
-def test_examples_of_the_documents_run(page: Path, line: int, code: str) -> None:
-    """Every python block stands alone; its assertions are part of it."""
-    torch.manual_seed(0)
-    exec(compile("\n" * line + code, str(page), "exec"), {"__name__": "example"})
 
 
 def test_every_operator_has_an_example() -> None:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import doctest
-
 import numpy as np
 import pytest
 from PIL import Image
-from sjd2 import png, strip
 from sjd2.strip import GAP, INK, MARGIN, PALE, PAPER, Panel, draw_strip, wrap
 
 
@@ -110,11 +107,6 @@ def test_rows_of_columns() -> None:
     assert blue[1] > red[3]
     assert written(sheet)[red[3] : blue[1]].any()  # the labels of the first row
     assert written(sheet)[blue[3] :].any()
-
-
-def test_the_examples_are_right() -> None:
-    for module in (png, strip):
-        assert doctest.testmod(module).failed == 0
 
 
 def test_palettes_and_grey_pictures() -> None:

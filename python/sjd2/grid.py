@@ -19,7 +19,8 @@ class Grid:
     """The shape of one picture as tokens.
 
     Attributes:
-        height, width: rows and columns of codes.
+        height: rows of codes.
+        width: columns of codes.
         size: (width, height) of the picture in pixels.
         forced: [N] int64 on the CPU, the local id that a position must hold, -1 where the model chooses.
     """
@@ -56,13 +57,14 @@ def raster(
     """The grid of ``height`` rows of ``width`` free tokens.
 
     Args:
-        height, width: rows and columns of codes.
+        height: rows of codes.
+        width: columns of codes.
         size: (width, height) in pixels.
         head: local ids before the first row.
         eol: local id that ends every row, or None.
         tail: local ids after the last row.
 
-    Example:
+    Examples:
         >>> raster(2, 2, (32, 32), head=[9], eol=7, tail=[8]).forced.tolist()
         [9, -1, -1, 7, -1, -1, 7, 8]
     """

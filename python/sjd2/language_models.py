@@ -41,7 +41,8 @@ class CausalLM(TransformersBackbone):
         model: a causal language model of transformers (`PreTrainedModel`).
         tokenize: text -> ids, for `encode`.
 
-    Raises: ValueError for a model whose logits are not its output layer's, or whose layers do more than attend once.
+    Raises:
+        ValueError: for a model whose logits are not its output layer's, or whose layers do more than attend once.
     """
 
     def __init__(self, model: Any, tokenize: Callable[[str], Sequence[int]] | None = None):
@@ -118,16 +119,32 @@ def custom_generate(
     """A decoding method for `generate` of transformers.
 
     Args:
-        model, input_ids, logits_processor, stopping_criteria, generation_config, kwargs: as `generate` hands them over;
-            a prompt is what the attention mask keeps, so padding may be on either side.
+        model: as `generate` hands it over, like the next four.
+        input_ids: [B, prompt] int64.
+        logits_processor: only temperature, top-k and top-p.
+        stopping_criteria: only lengths and stop tokens.
+        generation_config: greedy search or sampling.
         policy: any policy; the lossless ones keep the model's law.
         window: L, slots per sequence.
         seed: s gives s, s+1, ... per row, a list is taken as it is; None draws one from torch's generator.
         graph: replay the step as a CUDA graph.
+        kwargs: inputs of the model; a prompt is what the attention mask keeps, so padding may be on either side.
 
-    Returns: [B, prompt + longest] ids, padded on the right with the pad token.
+    Returns:
+        [B, prompt + longest] int64, padded on the right with the pad token.
 
-    Raises: ValueError for options of `generate` that would be ignored.
+    Raises:
+        ValueError: for options of `generate` that would be ignored, and models that it does not fit.
+
+    Examples:
+        >>> from transformers import LlamaConfig, LlamaForCausalLM
+        >>> sizes = dict(hidden_size=32, intermediate_size=48, num_hidden_layers=1, num_attention_heads=4)
+        >>> model = LlamaForCausalLM(LlamaConfig(vocab_size=50, **sizes))
+        >>> ids = torch.tensor([[1, 5, 7]])
+        >>> options = dict(max_new_tokens=9, do_sample=True, eos_token_id=None, pad_token_id=0)
+        >>> options |= dict(attention_mask=torch.ones_like(ids), custom_generate=custom_generate, window=4, seed=3)
+        >>> model.generate(ids, **options).shape
+        torch.Size([1, 12])
     """
     sampling = _sampling(logits_processor, generation_config)
     stop_ids, length = _ends(stopping_criteria, generation_config)

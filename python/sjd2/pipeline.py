@@ -63,7 +63,11 @@ class Pipeline:
     Args:
         backbone: the model; any `Backbone`.
 
-    Example: see docs/decoder.md.
+    Examples:
+        >>> from sjd2.backbones.tiny import tiny_lumina
+        >>> out = Pipeline(tiny_lumina()).generate("a dwarf", policy="coupled", window=8, seed=7)
+        >>> out.status, out.images[0].size
+        (['ok'], (12, 8))
     """
 
     def __init__(self, backbone: Backbone):
@@ -90,13 +94,17 @@ class Pipeline:
     ) -> Output:
         """Draw pictures.
 
+        None for a number means the model card's value for the policy.
+
         Args:
             prompts: one text, or several; all are decoded in one batch, each at its own pace.
             policy: a name of `POLICIES`, or a `Policy` (`get_policy` makes variants).
             window: L, slots per image; at most the picture's tokens.
             denoise_steps: T, for the policies with noise.
             guidance: scale of classifier-free guidance; 1 is off and halves the work.
-            temperature, top_k, top_p: of the sampling; top_k 0 is off.
+            temperature: of the sampling; 0 takes the largest logit.
+            top_k: of the sampling; 0 is off.
+            top_p: of the sampling; 1 is off.
             negative_prompt: text of the unconditional row.
             size: (width, height) in pixels.
             num_images_per_prompt: pictures of each prompt, in a row.
@@ -105,7 +113,15 @@ class Pipeline:
             graph: replay the step as a CUDA graph.
             draw: False leaves out the pictures.
 
-        Raises: ValueError for arguments that cannot be decoded, MemoryError before anything large is allocated.
+        Returns:
+            An `Output`: pictures, tokens, steps and what went wrong, image by image.
+
+        Raises:
+            ValueError: for arguments that cannot be decoded.
+            MemoryError: where it would not fit, before anything large is allocated; the message says what to lower.
+
+        Determinism: the tokens of an image depend on its seed, not on its neighbours, as far as the model's own
+        arithmetic does not (docs/decoder.md).
         """
         policy, prompts = get_policy(policy), [prompts] if isinstance(prompts, str) else prompts
         texts = [text for text in prompts for _ in range(num_images_per_prompt)]
@@ -160,7 +176,8 @@ class Pipeline:
 def settle(backbone: Backbone, policy: Policy, grid: Grid, given: dict[str, Any]) -> dict[str, Any]:
     """The numbers of a run: the user's, else the model card's for this policy, else `FALLBACK`.
 
-    Raises: ValueError for a number out of range.
+    Raises:
+        ValueError: for a number out of range.
     """
     card = backbone.defaults.of(policy.name)
     values = {**FALLBACK, **card, **{name: value for name, value in given.items() if value is not None}}
@@ -207,9 +224,21 @@ def load(
     """Load a checkpoint: an embedded model ("heroes-lumina", "heroes-emu3"), a folder or a hub id.
 
     Args:
-        source, device, dtype, options: as in `sjd2.backbones.load_backbone`.
+        source: folder, name of an embedded model, or hub id ("owner/name").
+        device: of the model.
+        dtype: of the language model; None is bfloat16, and float32 for the embedded models.
+        options: more arguments of `sjd2.backbones.load_backbone`: vq, tokenizer, allow_pickle, ...
 
-    Raises: FileNotFoundError, ValueError that name what is missing and where it comes from.
+    Returns:
+        A `Pipeline`.
+
+    Raises:
+        FileNotFoundError: names the file that is missing and where it comes from.
+        ValueError: for a model that is not supported.
+
+    Examples:
+        >>> load("heroes-lumina").generate("a dwarf in a blue robe", policy="coupled", window=64, seed=1).status
+        ['ok']
     """
     from .backbones import load_backbone
 

@@ -46,11 +46,19 @@ class Policy:
             neighbour; "noise", a Gaussian embedding at the highest level.
         draft: the token that a noisy slot is judged by: "token", none at all (it is not accepted); "nearest", the
             token nearest to its embedding; "sampled", the last prediction it was denoised toward.
-        draft_epoch, verify_epoch: "iteration" draws new randomness in each forward pass, "fixed" the same per position.
+        draft_epoch: "iteration" draws new tokens in each forward pass, "fixed" with the same randomness per position.
+        verify_epoch: the same of the acceptance test and the residual.
         levels: number of denoising steps of a new slot; 0 takes the user's ``denoise_steps``.
         refeed: A, the rows kept for committed tokens whose clean keys are not in the cache yet.
         shadow: S, extra rows that show the law of a slot whose left neighbour is unknown.
         window: L, where the policy dictates it.
+
+    Raises:
+        ValueError: for a word that is not an option, and for words that do not go together.
+
+    Examples:
+        >>> Policy("gumbel-above", draft_epoch="fixed", initial="above").lossless
+        True
     """
 
     name: str
@@ -129,9 +137,13 @@ def get_policy(policy: str | Policy, **options: Any) -> Policy:
         policy: a name of `POLICIES`, or a policy.
         options: fields of `Policy` to replace, such as ``initial="left"`` or ``shadow=16``.
 
-    Raises: ValueError for an unknown name, field or word.
+    Returns:
+        A `Policy`.
 
-    Example:
+    Raises:
+        ValueError: for an unknown name, field or word.
+
+    Examples:
         >>> get_policy("sjd", initial="above").initial
         'above'
     """

@@ -26,11 +26,13 @@ def time_grid(denoise_steps: int, spacing: str = "karras") -> Tensor:
         denoise_steps: T, the number of denoising steps of a slot, at least 1.
         spacing: "karras", "edm" or "linear".
 
-    Returns: [T+1] float32, rising from 0.
+    Returns:
+        [T+1] float32, rising from 0.
 
-    Raises: ValueError for T < 1 or an unknown spacing.
+    Raises:
+        ValueError: for T < 1 or an unknown spacing.
 
-    Example:
+    Examples:
         >>> time_grid(1).tolist(), time_grid(4, "linear").tolist()
         ([0.0, 1.0], [0.0, 0.25, 0.5, 0.75, 1.0])
     """

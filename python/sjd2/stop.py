@@ -51,7 +51,8 @@ class Graph:
         step: the function to capture.
         device: must be a CUDA device.
 
-    Raises: ValueError elsewhere.
+    Raises:
+        ValueError: elsewhere.
     """
 
     WARM_UP = 2

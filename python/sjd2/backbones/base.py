@@ -36,7 +36,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Dims:
-    """The numbers that size a cache and a window."""
+    """The numbers that size a cache and a window.
+
+    Attributes:
+        layers: decoder layers.
+        H: query heads.
+        Hkv: key and value heads.
+        D: size of a head.
+        C: channels.
+        max_positions: the longest sequence.
+    """
 
     layers: int
     H: int
@@ -48,7 +57,12 @@ class Dims:
 
 @dataclass(frozen=True)
 class Prompt:
-    """What one image is conditioned on, as model ids: the conditional row, and under guidance the unconditional one."""
+    """What one image is conditioned on, as model ids.
+
+    Attributes:
+        cond: the conditional row.
+        uncond: under guidance the unconditional row.
+    """
 
     cond: tuple[int, ...]
     uncond: tuple[int, ...] | None = None
@@ -59,12 +73,16 @@ class Attend:
     """What one forward pass hands to every layer's `window_attention`; the arguments are those of docs/operators.md.
 
     Attributes:
-        k_cache, v_cache: one [R, Hkv, S, D] tensor per layer (or one [layers, R, Hkv, S, D]), written in place.
-        kv_len, q_start: [R] int32.
-        time_k, time_v: one [T+1, Hkv, D] tensor per layer (from `Backbone.timestep_kv`), or None.
+        k_cache: one [R, Hkv, S, D] tensor per layer (or one [layers, R, Hkv, S, D]), written in place.
+        v_cache: as k_cache.
+        kv_len: [R] int32, valid entries of the cache.
+        q_start: [R] int32, unused leading rows.
+        time_k: one [T+1, Hkv, D] tensor per layer (from `Backbone.timestep_kv`), or None.
+        time_v: as time_k.
         level: [R, M] int32, or None when all rows are clean.
         done: [B] int32, or None.
-        shadow, refeed: as in `window_attention`.
+        shadow: as in `window_attention`.
+        refeed: as in `window_attention`.
         called: where it is a list, the layers that came for attention are noted in it.
     """
 
@@ -85,7 +103,11 @@ class Attend:
 class Memory:
     """Bytes: what the weights hold, and what one cached position of one model row costs.
 
-    Example:
+    Attributes:
+        weights: bytes of the weights.
+        per_position: bytes of a cached position.
+
+    Examples:
         >>> Memory(weights=14_000_000_000, per_position=2 * 32 * 32 * 128 * 2).cache(rows=2, capacity=4096) / 2**30
         4.0
     """
@@ -107,7 +129,7 @@ class Defaults:
             temperature, top_k, top_p) and ``spacing``, the word for the time grid.
         policy: per policy name, what differs from ``common``.
 
-    Example:
+    Examples:
         >>> Defaults({"window": 96, "top_k": 2000}, {"sjd": {"window": 16}}).of("sjd")
         {'window': 16, 'top_k': 2000}
     """
@@ -161,13 +183,17 @@ class Backbone(ABC):
             negative_prompt: text of the unconditional row; None is the model's own.
             size: (width, height) in pixels; None is the model's own.
             guidance: whether the unconditional rows are wanted.
+
+        Returns:
+            One `Prompt` per image.
         """
 
     @abstractmethod
     def grid(self, size: tuple[int, int] | None = None) -> Grid:
         """The token grid of a picture of ``size`` = (width, height) pixels; None is the model's own size.
 
-        Raises: ValueError for a size that the model cannot draw.
+        Raises:
+            ValueError: for a size that the model cannot draw.
         """
 
     @abstractmethod
@@ -179,7 +205,8 @@ class Backbone(ABC):
             positions: [R, M] int64, rotary position of each row.
             attend: caches and lengths; the caches are written, the lengths are not moved.
 
-        Returns: [R, M, C]. Rows before q_start and rows of finished images hold finite values without a meaning.
+        Returns:
+            [R, M, C]. Rows before q_start and rows of finished images hold finite values without a meaning.
         """
 
     @abstractmethod
@@ -188,6 +215,9 @@ class Backbone(ABC):
 
         Args:
             times: [T+1] float32, the time of each level; times[0] = 0. Level 0's row is never read.
+
+        Returns:
+            The keys of all layers, and the values of all layers.
         """
 
     @abstractmethod
@@ -198,7 +228,8 @@ class Backbone(ABC):
     def decode(self, codes: Tensor) -> Tensor:
         """[B, height, width] codes -> [B, pixel height, pixel width, 3] uint8 pictures.
 
-        Raises: NoPictureDecoder where there is none.
+        Raises:
+            NoPictureDecoder: where there is none.
         """
 
     @abstractmethod
@@ -259,7 +290,8 @@ class Backbone(ABC):
     def codes(self, tokens: Tensor, grid: Grid) -> Tensor:
         """[..., N] model ids as generated -> [..., height, width] codes of the picture decoder.
 
-        Raises: ValueError where a free position does not hold an image token (an unfinished picture).
+        Raises:
+            ValueError: where a free position does not hold an image token (an unfinished picture).
         """
         chosen = grid.free(tokens)
         ordered, order = self.ids[: self.V].to(chosen.device).sort()
@@ -274,7 +306,8 @@ class Backbone(ABC):
     def fits(self, grid: Grid) -> Grid:
         """``grid``, if the model can count that far.
 
-        Raises: ValueError if the picture alone is longer than the model's positions.
+        Raises:
+            ValueError: if the picture alone is longer than the model's positions.
         """
         if grid.n_tokens > self.dims.max_positions:
             raise ValueError(

@@ -65,7 +65,8 @@ def data_set_of(folder: Path) -> str | None:
 def load_card(folder: Path) -> LuminaCard | Emu3Card | None:
     """The card in `sjd2.json`, or None if there is no such file.
 
-    Raises: ValueError for an unknown family or field.
+    Raises:
+        ValueError: for an unknown family or field.
     """
     path = folder / FILE
     if not path.is_file():
@@ -99,9 +100,10 @@ def image_ids(vocabulary: Mapping[str, int] | None, V: int) -> list[int] | None:
         vocabulary: name -> id; None, or a map without such names, gives None.
         V: number of codes.
 
-    Raises: ValueError unless the names cover codes 0..V-1 exactly once.
+    Raises:
+        ValueError: unless the names cover codes 0..V-1 exactly once.
 
-    Example:
+    Examples:
         >>> image_ids({"IMGIMGBZ": 5, "IMGIMGAZ": 4}, 2)
         [4, 5]
     """

@@ -60,8 +60,9 @@ def load_backbone(
 
     Args:
         source: folder, name of an embedded model, or hub id ("owner/name").
-        device, dtype: of the language model; weights are converted one tensor at a time. None is bfloat16, and float32
-            for the embedded models, which are small.
+        device: of the language model.
+        dtype: of the language model; weights are converted one tensor at a time. None is bfloat16, and float32 for the
+            embedded models, which are small.
         vq: file, folder or hub id of the picture decoder, where it is not part of the checkpoint.
         vq_dtype: of the picture decoder.
         tokenizer: a function text -> ids, or the folder or hub id whose tokenizer is read; None is ``source``.
@@ -69,9 +70,16 @@ def load_backbone(
         allow_pickle: read pickled weights, with ``torch.load(weights_only=True)``.
         revision: of the hub repository.
 
-    Returns: a `LuminaMGPT` or an `Emu3`, in evaluation mode.
+    Returns:
+        A `LuminaMGPT` or an `Emu3`, in evaluation mode.
 
-    Raises: FileNotFoundError, ValueError that name what is missing and where it comes from.
+    Raises:
+        FileNotFoundError: names the file that is missing and where it comes from.
+        ValueError: for a checkpoint of another family, and for weights that do not fit its configuration.
+
+    Examples:
+        >>> load_backbone("heroes-lumina").grid().n_tokens
+        277
     """
     folder = locate(source, revision=revision, allow_pickle=allow_pickle)
     config = read_json(folder, "config.json", f"{LUMINA_FROM}, {EMU3_FROM}")
@@ -107,7 +115,19 @@ def load_backbone(
 
 
 def estimate_memory(source: str | Path, *, dtype: torch.dtype = torch.bfloat16) -> Memory:
-    """What `load_backbone` would hold for the language model, and a cached position costs, from config.json alone."""
+    """What `load_backbone` would hold for the language model, and a cached position costs, from config.json alone.
+
+    Args:
+        source: as in `load_backbone`.
+        dtype: that the weights would have.
+
+    Returns:
+        A `Memory`, in bytes.
+
+    Examples:
+        >>> estimate_memory("heroes-lumina").weights // 10**6
+        7
+    """
     folder = locate(source)
     model = _empty(read_json(folder, "config.json", f"{LUMINA_FROM}, {EMU3_FROM}"), folder)
     text = model.config
@@ -120,7 +140,8 @@ def estimate_memory(source: str | Path, *, dtype: torch.dtype = torch.bfloat16) 
 def family(config: dict[str, Any], folder: Path) -> str:
     """ "lumina-mgpt" or "emu3", from the model type in config.json.
 
-    Raises: ValueError for any other model.
+    Raises:
+        ValueError: for any other model.
     """
     kind = str(config.get("model_type", ""))
     if kind == ChameleonConfig.model_type:

@@ -130,7 +130,8 @@ class TransformersBackbone(Backbone):
     def decode(self, codes: Tensor) -> Tensor:
         """See `Backbone.decode`.
 
-        Raises: NoPictureDecoder; the message names the missing file.
+        Raises:
+            NoPictureDecoder: names the missing file.
         """
         if self.pictures is None:
             raise NoPictureDecoder(f"{self.name}: cannot draw the picture: {self.no_pictures}")
