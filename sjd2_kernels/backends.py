@@ -98,7 +98,15 @@ def _log_missing(backend: str, reason: str) -> None:
 
 
 def show_config() -> str:
-    """Print, and return, what is installed, which backends are live and why others are not, and what operators use."""
+    """Print, and return, what is installed, which backends are live and why others are not, and what operators use.
+
+    Returns:
+        The text, a line per backend and device.
+
+    Examples:
+        >>> text = show_config()  # doctest: +ELLIPSIS
+        sjd2-kernels ...
+    """
     import torch
 
     from . import __version__

@@ -31,11 +31,20 @@ class Emu3Card:
     """The numbers of a checkpoint's grammar; the defaults are those of Emu3-Gen.
 
     Attributes:
-        first_image_id, V: image ids first_image_id .. first_image_id + V - 1, code = id - first_image_id.
-        bos, boi, img, eol, eof, eoi, eos: special ids.
+        name: for reports and error messages.
+        first_image_id: image ids are first_image_id .. first_image_id + V - 1, code = id - first_image_id.
+        V: number of image ids.
+        bos: id that begins a prompt.
+        boi: id before the size.
+        img: id between size and picture.
+        eol: id after each row.
+        eof: id after the last row.
+        eoi: id after that.
+        eos: id that ends the sequence.
         cell: pixels per code.
         size: (width, height) in pixels.
-        positive, negative: appended to every prompt, and the unconditional row's text.
+        positive: appended to every prompt.
+        negative: text of the unconditional row.
         size_text: how rows and columns are written between BOI and IMG.
         defaults: values of `generate` for None.
     """
@@ -83,7 +92,10 @@ class Emu3(TransformersBackbone):
         card: the grammar's numbers.
         pictures: codes -> uint8 pictures, for example `emu3_pictures.Emu3Pictures`.
 
-    Example: see docs/new_backbone.md.
+    Examples:
+        >>> from sjd2.backbones.tiny import tiny_emu3
+        >>> tiny_emu3().grid((8, 8)).n_tokens
+        23
     """
 
     def __init__(

@@ -34,11 +34,18 @@ class LuminaCard:
     """The numbers of a checkpoint's grammar; the defaults are those of Lumina-mGPT-7B-768.
 
     Attributes:
-        first_image_id, V: image ids first_image_id .. first_image_id + V - 1, code = id - first_image_id.
-        bos, separator, boi, eoi, eol: special ids; the separator also ends the sequence.
+        name: for reports and error messages.
+        first_image_id: image ids are first_image_id .. first_image_id + V - 1, code = id - first_image_id.
+        V: number of image ids.
+        bos: id that begins a prompt.
+        separator: id that ends a prompt, and the sequence.
+        boi: id before the picture.
+        eoi: id after the picture.
+        eol: id after each row.
         size_base: the size token of n grains is size_base + n.
         max_grains: the longest side that can be named, in grains.
-        grain: pixels per size unit; cell: pixels per code.
+        grain: pixels per size unit.
+        cell: pixels per code.
         size: (width, height) in pixels.
         template: the text around a prompt.
         max_positions: the longest sequence; None is what the configuration says.
@@ -86,7 +93,10 @@ class LuminaMGPT(TransformersBackbone):
         pictures: codes -> uint8 pictures, for example `vqgan.VQGANDecoder.pictures`.
         image_ids: model id of every code, where they are not consecutive.
 
-    Example: see docs/new_backbone.md.
+    Examples:
+        >>> from sjd2.backbones.tiny import tiny_lumina
+        >>> tiny_lumina().grid().n_tokens
+        33
     """
 
     def __init__(
