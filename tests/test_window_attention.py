@@ -113,7 +113,7 @@ def test_any_shape(seed: int, backend: str) -> None:
 
 @pytest.mark.parametrize("dtype", REAL, ids=str)
 @pytest.mark.parametrize("refeed", [0, 1, 5])
-def test_shadow_rows(refeed: int, dtype: torch.dtype) -> None:
+def test_many_shadow_rows(refeed: int, dtype: torch.dtype) -> None:
     """More rows than a chunk holds, more keys than a block, in every dtype; the other rows keep their bits."""
     M, shadow = 97, 32
     c = case(M + shadow, [250, 125], 8, 2, 24, dtype=dtype, q_start=[0, refeed // 2])
