@@ -92,7 +92,7 @@ class Pipeline:
 
         Args:
             prompts: one text, or several; all are decoded in one batch, each at its own pace.
-            policy: a name of `POLICIES`, or a `Policy` (`get_policy` makes variants).
+            policy: a name of `POLICIES`, with the options of the model card, or a `Policy` (`get_policy` makes variants).
             window: L, slots per image; at most the picture's tokens.
             denoise_steps: T, for the policies with noise.
             guidance: scale of classifier-free guidance; 1 is off and halves the work.
@@ -107,7 +107,9 @@ class Pipeline:
 
         Raises: ValueError for arguments that cannot be decoded, MemoryError before anything large is allocated.
         """
-        policy, prompts = get_policy(policy), [prompts] if isinstance(prompts, str) else prompts
+        if isinstance(policy, str):
+            policy = get_policy(policy, **self.backbone.defaults.options.get(policy, {}))
+        prompts = [prompts] if isinstance(prompts, str) else prompts
         texts = [text for text in prompts for _ in range(num_images_per_prompt)]
         seeds = list(range(seed, seed + len(texts))) if isinstance(seed, int) else list(seed)
         if not texts or len(seeds) != len(texts):
