@@ -92,7 +92,7 @@ class Pipeline:
 
         Args:
             prompts: one text, or several; all are decoded in one batch, each at its own pace.
-            policy: a name of `POLICIES`, with the options of the model card, or a `Policy` (`get_policy` makes variants).
+            policy: a name of `POLICIES`, as the model card has it, or a `Policy` (`get_policy` makes variants).
             window: L, slots per image; at most the picture's tokens.
             denoise_steps: T, for the policies with noise.
             guidance: scale of classifier-free guidance; 1 is off and halves the work.
