@@ -1,7 +1,7 @@
 """The public Python face: the operators with defaults, and numbers broadcast to the tensors the raw operators take.
 
-Every function takes ``backend=None | "native" | "reference"``: None goes through ``torch.ops.sjd2`` (and composes with
-torch.compile); a name runs that implementation directly.
+Every function takes ``backend=None | "native" | "triton" | "cuda" | "reference"``: None goes through
+``torch.ops.sjd2`` (and composes with torch.compile); a name runs that implementation directly.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def process_logits(
         top_k, seed, pos, epoch: int or [B] int64; None is off, or 0.
         forced: [B, L] int64, the id a slot must hold, -1 where free.
         done: [B] int32, images to skip.
-        backend: None, "native" or "reference".
+        backend: None, "native", "triton", "cuda" or "reference".
 
     Returns: p [B, L, V] float32; fresh [B, L] int64, a draw of p per slot; status [B, L] int32 (1 NaN, 2 +inf, 4 no id
     left).
@@ -137,7 +137,7 @@ def verify_accept(
         done: [B] int32, images to skip.
         accept: "ratio" (speculative sampling) or "match" (draft == fresh).
         redraw: what follows the first rejection: "fresh", "couple" or "keep".
-        backend: None, "native" or "reference".
+        backend: None, "native", "triton", "cuda" or "reference".
 
     Returns: accept_len [B] int32; tokens [B, L] int64; ratio [B, L] float32.
 
@@ -186,7 +186,7 @@ def commit(
         n_tokens: int or [B] int64, tokens to generate.
         out, pos, kv_len, q_start, refeed, epoch, done: state, written in place: [B, N] int64, [B] int64, [R] int32,
             [R] int32, [B, A] int64, [B] int64, [B] int32.
-        backend: None, "native" or "reference".
+        backend: None, "native", "triton" or "reference".
 
     Returns: n_commit [B] int32, the tokens committed in this step.
 
@@ -225,7 +225,7 @@ def noise_embed(
         t: number or [B, N] float32, 0 clean, 1 pure noise.
         seed, pos: int or [B] int64, key and position of token[:, 0].
         done: [B] int32, images to skip.
-        backend: None, "native" or "reference".
+        backend: None, "native", "triton" or "reference".
 
     Returns: rows [B, N, C] of the table's dtype.
 
@@ -279,7 +279,7 @@ def noise_mix(
         n_tokens: int or [B] int64; slots at later positions are outside the image.
         accept_len: [B] int32; slots up to it that were not committed become clean with their token.
         done: [B] int32, images to skip.
-        backend: None, "native" or "reference".
+        backend: None, "native", "triton" or "reference".
 
     Returns: state [B, L, C]; level [B, L] int32; draft [B, L] int64 (-1 for a noisy slot); rows [B, L, C] of the
     table's dtype.
@@ -314,7 +314,7 @@ def nearest_token(
         table: [V, C] float32, bfloat16, float16 or float64; bias: [V] float32 or float64.
         draft: [B, L] int64; an id >= 0 is returned as it is.
         done: [B] int32, images to skip.
-        backend: None, "native" or "reference".
+        backend: None, "native", "triton" or "reference".
 
     Returns: token [B, L] int64.
 
@@ -359,7 +359,7 @@ def window_attention(
         time_k, time_v: [T+1, Hkv, D]; level: [R, M] int32, 0 sees no timestep.
         done: [B] int32, images to skip (row r belongs to image r mod B).
         shadow, refeed: shadow rows of sjd2-exact, and the row at which the window starts.
-        backend: None, "native" or "reference".
+        backend: None, "native", "triton" or "reference".
 
     Returns: [R, M, H, D] of q's dtype.
 

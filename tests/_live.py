@@ -6,10 +6,13 @@ import importlib.util
 import os
 
 import pytest
+import torch
 
 from sjd2_kernels import backends
 
 REQUIRE_NATIVE = os.environ.get("SJD2_REQUIRE_NATIVE") == "1"
+
+TRITON_DEVICE = "cuda" if torch.cuda.is_available() else "cpu"  # where tests of Triton kernels put their tensors
 
 
 def live(operator: str, device: str = "cpu") -> list[str]:

@@ -3,13 +3,16 @@
 - torch.empty and its relatives come filled with NaN (integers: a sentinel), so that an output or a scratch element that
   a kernel forgets to write, or reads too early, shows in the comparison.
 - Hypothesis draws the same examples in every run; HYPOTHESIS_PROFILE=explore draws new ones.
+- Without a CUDA device Triton kernels run in Triton's interpreter; with one, the same tests run them on the device.
 - A skip for any reason but a missing CUDA device fails the session (B32: optional suites that never ran anywhere).
 """
 
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +21,10 @@ from hypothesis import settings
 
 import sjd2_kernels
 from sjd2_kernels import backends
+
+sys.path.append(str(Path(__file__).resolve().parent.parent))  # for bench; last, so that installed packages come first
+if not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"  # before anything imports triton: its kernels run on CPU tensors
 
 NO_CUDA = "no CUDA device"
 POISON_INTEGER = -7777777777

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import save_file
-from sjd2.backbones import Emu3, LuminaMGPT, TransformersBackbone, estimate_memory, load_backbone
+from sjd2.backbones import Emu3, LuminaMGPT, TransformersBackbone, checkpoint, estimate_memory, load_backbone
 from sjd2.backbones.card import save_card
 from sjd2.backbones.loading import emu3_name, lumina_name
 from sjd2.backbones.tiny import (
@@ -135,6 +137,54 @@ def test_float32_on_disk_becomes_bfloat16_and_rotary_frequencies_stay_float32(tm
     torch.testing.assert_close(inv_freq, 10_000.0 ** (-torch.arange(0, 16, 2) / 16), rtol=1e-6, atol=0)
     held = model.state_dict()["model.layers.1.mlp.up_proj.weight"]
     assert torch.equal(loaded.text.layers[1].mlp.up_proj.weight, held.bfloat16())
+
+
+def own_memory() -> int:
+    """Bytes that this process holds beside files it has mapped."""
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("RssAnon"))
+    return int(line.split()[1]) * 1024
+
+
+def loading(folder: Path, hoard: bool) -> int:
+    """The most that this process held while it loaded, above what it held before."""
+    seen: list[int] = []
+    place = checkpoint.place
+
+    def watched(*args: Any, **kwargs: Any) -> None:
+        place(*args, **kwargs)
+        seen.append(own_memory())
+
+    checkpoint.place = watched
+    if hoard:
+        read = checkpoint.Checkpoint.tensors
+        checkpoint.Checkpoint.tensors = lambda self: [(n, t.clone()) for n, t in read(self)]  # type: ignore[method-assign]
+    before = own_memory()
+    load_backbone(folder, dtype=torch.bfloat16)
+    return max(seen) - before
+
+
+@pytest.mark.parametrize("hoard", [False, True], ids=["streamed", "read first"])
+def test_loading_float32_to_bfloat16_needs_no_second_copy(tmp_path: Path, hoard: bool) -> None:
+    """Memory is looked at whenever a tensor is placed; a loader that reads everything first would be seen.
+
+    In a process of its own: what malloc keeps and gives back depends on all that ran before.
+    """
+    config = chameleon_config()
+    config.hidden_size, config.intermediate_size, config.num_hidden_layers = 768, 2048, 3
+    with torch.device("meta"):
+        shapes = {name: value.shape for name, value in ChameleonForConditionalGeneration(config).state_dict().items()}
+    state = {name: torch.full(shape, 0.5) for name, shape in shapes.items() if "vqmodel" not in name}
+    wide = sum(value.nbytes for value in state.values())
+    largest = max(value.nbytes for value in state.values())
+    folder = put(tmp_path, config.to_dict(), state, shards=2)
+    save_card(lumina_card(), folder)
+    program = f"import sys; sys.path.append({str(Path(__file__).parent)!r}); import test_backbones_loading as t; "
+    program += f"print(t.loading(t.Path({str(folder)!r}), {hoard}))"
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    used, slack = int(ran.stdout), 10 << 20
+    assert (used < wide / 2 + largest + slack) != hoard, f"{used >> 20} MiB for {wide >> 20} MiB of float32"
+    assert load_backbone(folder, dtype=torch.bfloat16).memory().weights == wide // 2
 
 
 def test_picture_decoder_inside_a_converted_checkpoint_or_beside_it(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -32,9 +33,10 @@ def live(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
 def test_best_live_backend_of_the_device(live: Callable[..., None]) -> None:
     assert backends.select("commit", "cpu") == "native.commit"
-    assert backends.select("commit", "cuda") == "reference.commit"
-    live(native="not built")
+    assert backends.select("commit", "cuda") == "triton.commit"
+    live(native="not built", triton="no CUDA device")
     assert backends.select("commit", "cpu") == "reference.commit"
+    assert backends.select("commit", "cuda") == "reference.commit"
 
 
 def test_argument_before_environment_before_best(live: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -55,13 +57,26 @@ def test_a_backend_passed_over_is_logged_once(live: Callable[..., None], caplog:
     ]
 
 
+def test_triton_serves_cpu_tensors_in_its_interpreter_only(
+    live: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sjd2_kernels.triton.interpreting", lambda: True)
+    assert backends.select("commit", "cpu", "triton") == "triton.commit"
+    assert backends.select("commit", "cpu") == "native.commit"
+    monkeypatch.setattr("sjd2_kernels.triton.interpreting", lambda: False)
+    with pytest.raises(ValueError, match="backend 'triton' does not serve cpu tensors, use native or reference"):
+        backends.select("commit", "cpu", "triton")
+
+
 @pytest.mark.parametrize("by_environment", [False, True])
 @pytest.mark.parametrize(
     ("asked", "device", "error", "message"),
     [
-        ("cudnn", "cpu", ValueError, "commit: backend must be one of native, reference, got 'cudnn'"),
-        ("native", "cuda", ValueError, "commit: backend 'native' does not serve cuda tensors, use reference"),
+        ("cudnn", "cpu", ValueError, "commit: backend must be one of native, triton, cuda, reference, got 'cudnn'"),
+        ("native", "cuda", ValueError, "commit: backend 'native' does not serve cuda tensors, use triton or reference"),
         ("native", "cpu", RuntimeError, "commit: backend 'native' is not available: no compiler"),
+        ("cuda", "cuda", ValueError, "commit: backend 'cuda' has no kernel for it, use triton or reference"),
+        ("cuda", "cpu", ValueError, "commit: backend 'cuda' does not serve cpu tensors, use native or reference"),
         (None, "mps", RuntimeError, "commit: no backend serves mps tensors"),
     ],
 )
@@ -84,13 +99,13 @@ def test_errors_never_fall_back(
 
 
 def test_a_wrong_backend_is_an_error_of_the_public_function() -> None:
-    with pytest.raises(ValueError, match="process_logits: backend must be one of native, reference, got 'fast'"):
+    with pytest.raises(ValueError, match="process_logits: backend must be one of native, triton"):
         sjd2_kernels.process_logits(torch.zeros(1, 1, 4), backend="fast")
 
 
 def test_environment_reaches_the_raw_operator(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SJD2_BACKEND", "fast")
-    with pytest.raises(ValueError, match="backend must be one of native, reference, got 'fast'"):
+    with pytest.raises(ValueError, match="backend must be one of native, triton, cuda, reference, got 'fast'"):
         torch.ops.sjd2.process_logits(torch.zeros(1, 1, 4))
 
 
@@ -109,12 +124,46 @@ def test_show_config_names_every_backend_and_operator(
 
 
 def test_show_config_says_why_a_backend_is_missing(live: Callable[..., None]) -> None:
-    live(native="it could not be built.\nNo compiler was found")
+    live(native="it could not be built.\nNo compiler was found", cuda="no nvcc")
     lines = sjd2_kernels.show_config().splitlines()
     assert lines[1] == "  native     not live: it could not be built."
     assert lines[2].strip() == "No compiler was found"
-    assert "SJD2_BACKEND not set" in lines[4]
-    assert lines[5].endswith("commit: reference")
+    assert lines[3].startswith("  triton     live (triton 3.")
+    assert lines[4] == "  cuda       not live: no nvcc"
+    assert "SJD2_BACKEND not set" in lines[6]
+    assert lines[7].endswith("commit: reference")
+
+
+def test_cuda_goes_before_triton_only_where_it_was_measured(
+    live: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert backends.select("process_logits", "cuda") == "triton.process_logits"
+    monkeypatch.setattr(backends, "CUDA_BEFORE_TRITON", {"process_logits": "bench/results/some.json"})
+    assert backends.select("process_logits", "cuda") == "cuda.process_logits"
+    assert backends.select("verify_accept", "cuda") == "triton.verify_accept"
+    live(triton="not installed")
+    assert backends.select("verify_accept", "cuda") == "cuda.verify_accept"
+    assert backends.select("commit", "cuda") == "reference.commit"
+    live()
+    monkeypatch.setattr(backends, "_detail", lambda name: "")
+    lines = backends.show_config().splitlines()
+    assert "  cuda       process_logits: cuda" in lines
+    assert "  cuda       noise_embed, noise_mix, nearest_token, window_attention: reference" in lines
+
+
+def test_backends_serve_what_they_have_a_file_for() -> None:
+    for backend, operators in backends.OPERATORS_OF.items():
+        folder = Path(backends.__file__).parent / backend
+        assert set(operators) == {path.stem for path in folder.glob("*.py")} & set(backends.SCHEMAS)
+
+
+def test_the_table_cites_measurements() -> None:
+    root = Path(__file__).resolve().parent.parent
+    for operator, file in backends.CUDA_BEFORE_TRITON.items():
+        assert operator in backends.OPERATORS_OF["cuda"]
+        assert root.joinpath(file).is_file(), f"{operator} names {file}, which is not there"
+    for operator in backends.OPERATORS_OF["cuda"]:
+        assert backends.implementation(operator, "cuda").__name__ == operator
 
 
 LIGHT_IMPORT = """

@@ -46,19 +46,15 @@ def module() -> ModuleType:
     return loaded
 
 
+def describe() -> str:
+    """One line for show_config()."""
+    text: str = module().describe()
+    return text
+
+
 def address(tensor: Tensor | None) -> int:
     """Data pointer for the kernels, 0 for None; the caller keeps the tensor alive."""
     return 0 if tensor is None else tensor.data_ptr()
-
-
-def rows_last(tensor: Tensor) -> Tensor:
-    """``tensor`` with stride 1 in its last axis, copied only if it must be."""
-    return tensor if tensor.stride(-1) == 1 or tensor.numel() == 0 else tensor.contiguous()
-
-
-def dense(tensor: Tensor | None) -> Tensor | None:
-    """A contiguous version of a small argument."""
-    return None if tensor is None else tensor.contiguous()
 
 
 def empty(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:

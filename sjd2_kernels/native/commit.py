@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from . import address, dense, module
+from ..layout import dense
+from . import address, module
 
 
 def _in_place(tensor: Tensor) -> tuple[int, int, int]:

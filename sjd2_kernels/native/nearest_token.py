@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from . import DTYPE_CODES, address, dense, empty, module, rows_last
+from ..layout import dense, rows_last
+from . import DTYPE_CODES, address, empty, module
 
 
 def nearest_token(

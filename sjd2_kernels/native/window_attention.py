@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..layout import dense, rows_last
 from ..reference.window_attention import window_attention as reference
-from . import DTYPE_CODES, address, dense, empty, module, rows_last
+from . import DTYPE_CODES, address, empty, module
 
 
 def window_attention(
