@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from typer import Argument, Option, echo
 
@@ -54,7 +54,7 @@ def trace(
     pipe = load_model(model, device=device, dtype=dtype, **extras)
     backbone, pixels = pipe.backbone, parse_size(size)
     grid = backbone.grid(pixels)
-    numbers = {"guidance": guidance, "temperature": temperature, "top_k": top_k, "top_p": top_p}
+    numbers: dict[str, Any] = {"guidance": guidance, "temperature": temperature, "top_k": top_k, "top_p": top_p}
     traces, seconds_before = {}, {}
     with thread_limit(pipe):
         # once unrecorded: tables that a model makes at first use would else be on the first policy's account

@@ -13,6 +13,7 @@ from .record import Trace
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
     from PIL.Image import Image
 
@@ -31,14 +32,14 @@ def accept_chart(trace: Trace) -> Figure:
     right.bar(np.arange(1, len(lengths) + 1), lengths, width=0.85, color=BAR)
     right.set_xlabel("step (forward pass)")
     right.set_ylabel("tokens committed in it")
-    for line in (left.xaxis, left.yaxis, right.xaxis, right.yaxis):
-        line.get_major_locator().set_params(integer=True)
+    for axis in (left.xaxis, left.yaxis, right.xaxis, right.yaxis):
+        _whole(axis)
     right.set_title(
         f"{trace.policy}, window {trace.window}: {lengths.sum()} tokens in {len(lengths)} steps", color=GREY
     )
-    for axis, line in ((left, left.axvline), (right, right.axhline)):
+    for panel, line in ((left, left.axvline), (right, right.axhline)):
         line(mean, color=MEAN, linewidth=1.5, label=f"mean {mean:.1f}")
-        axis.legend(frameon=False, labelcolor=GREY)
+        panel.legend(frameon=False, labelcolor=GREY)
     return figure
 
 
@@ -61,13 +62,13 @@ def map_chart(trace: Trace, grid: Grid, picture: Image | None) -> Figure:
         bar = figure.colorbar(shown, ax=axis, shrink=0.8, label=label)
         _grey(bar.ax)
         bar.outline.set_edgecolor(GREY)
-        bar.ax.yaxis.get_major_locator().set_params(integer=True)
+        _whole(bar.ax.yaxis)
         axis.set_title(f"{trace.policy}, window {trace.window}", color=GREY)
     for axis in axes:
         axis.set_xlabel("column (tokens)")
         axis.set_ylabel("row (tokens)")
-        for line in (axis.xaxis, axis.yaxis):
-            line.get_major_locator().set_params(integer=True)
+        _whole(axis.xaxis)
+        _whole(axis.yaxis)
     return figure
 
 
@@ -94,6 +95,13 @@ def _figure(width: float, columns: int, ratios: list[float] | None = None) -> tu
     for axis in axes:
         _grey(axis)
     return figure, axes
+
+
+def _whole(axis: Axis) -> None:
+    """Ticks at whole numbers only."""
+    from matplotlib.ticker import MaxNLocator
+
+    axis.set_major_locator(MaxNLocator(integer=True))
 
 
 def _grey(axis: Axes) -> None:

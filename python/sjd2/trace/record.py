@@ -67,7 +67,7 @@ class Trace:
             >>> Trace("sjd", 2, 2, accept_lengths=[1, 2]).lived
             [1, 2, 1]
         """
-        first = []  # the step in which a position enters: when fewer than L positions before it are open
+        first: list[int] = []  # the step in which a position enters: when fewer than L positions before it are open
         for step, stand in enumerate(self.committed[:-1], 1):
             first += [step] * (min(stand + self.window, self.committed[-1]) - len(first))
         return [last - entered + 1 for entered, last in zip(first, self.committed_at, strict=True)]
