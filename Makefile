@@ -18,7 +18,7 @@ export PYTHONSAFEPATH := 1
 # folders too: their times change when a file comes or goes
 SOURCES := CMakeLists.txt setup.py pyproject.toml LICENSE \
   $(shell find csrc sjd2_kernels python \( -name __pycache__ -o -name '*.egg-info' \) -prune -o \
-    ! -name '*.so' ! -name _native_failure.txt -print)
+    ! -name '*.so' ! -name '_*_failure.txt' -print)
 
 .PHONY: help install test bench lint format aot sanitize demo clean FORCE
 .DELETE_ON_ERROR:
@@ -43,12 +43,12 @@ format: $(VENV)/tools ## apply ruff's format and its safe fixes
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-demo: ## one picture from a prompt
-	@echo "make demo comes with the embedded model, which this version does not have yet. make test shows that the operators work."
+demo: install ## a picture from a sentence by the embedded models, token by token and by SJD2: out/demo.png
+	$(BIN)/sjd2 demo
 
 clean: ## remove everything that make made
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
-	rm -f sjd2_kernels/*.so sjd2_kernels/_native_failure.txt
+	rm -f sjd2_kernels/*.so sjd2_kernels/_native_failure.txt sjd2_kernels/_cuda_failure.txt
 	find csrc sjd2_kernels python tests bench docs -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
 
 # --- the environment -------------------------------------------------------------------------------------------------
