@@ -18,9 +18,9 @@ export PYTHONSAFEPATH := 1
 # folders too: their times change when a file comes or goes
 SOURCES := CMakeLists.txt setup.py pyproject.toml LICENSE \
   $(shell find csrc sjd2_kernels python \( -name __pycache__ -o -name '*.egg-info' \) -prune -o \
-    ! -name '*.so' ! -name _native_failure.txt -print)
+    ! -name '*.so' ! -name '_*_failure.txt' -print)
 
-.PHONY: help install test bench lint format sanitize demo clean FORCE
+.PHONY: help install test bench lint format aot sanitize demo clean FORCE
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -43,12 +43,12 @@ format: $(VENV)/tools ## apply ruff's format and its safe fixes
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-demo: ## one picture from a prompt
-	@echo "make demo comes with the embedded model, which this version does not have yet. make test shows that the operators work."
+demo: install ## a picture from a sentence by the embedded models, token by token and by SJD2: out/demo.png
+	$(BIN)/sjd2 demo
 
 clean: ## remove everything that make made
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
-	rm -f sjd2_kernels/*.so sjd2_kernels/_native_failure.txt
+	rm -f sjd2_kernels/*.so sjd2_kernels/_native_failure.txt sjd2_kernels/_cuda_failure.txt
 	find csrc sjd2_kernels python tests bench docs -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
 
 # --- the environment -------------------------------------------------------------------------------------------------
@@ -57,9 +57,11 @@ $(VENV)/pyvenv.cfg:
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer was not found; name one with PYTHON=..."; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
-# the versions in force; rewritten only when they change, so that another TORCH installs anew
+# the versions in force; rewritten only when they change, so that another TORCH installs anew;
+# the pin of triton belongs to the CPU build, others bring a version of their own
 $(VENV)/constraints.txt: constraints/cpu.txt $(VENV)/pyvenv.cfg FORCE
-	@{ echo "# $(TORCH)"; grep -v '^torch==' constraints/cpu.txt; echo '$(filter torch==%,$(TORCH))'; } > $@.new
+	@{ echo "# $(TORCH)"; grep -vE '^(torch|triton)==' constraints/cpu.txt; echo '$(filter torch==%,$(TORCH))'; \
+	  grep -qx '$(TORCH)' constraints/cpu.txt && grep '^triton==' constraints/cpu.txt; true; } > $@.new
 	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
 
 $(VENV)/tools: $(VENV)/constraints.txt
@@ -73,13 +75,30 @@ $(VENV)/installed: $(VENV)/tools $(SOURCES)
 	@$(BIN)/python -c 'import sjd2_kernels; sjd2_kernels.show_config()'
 	@! $(BIN)/python -c 'import sjd2_kernels._cpu' 2>/dev/null || touch $@
 
+# --- Triton kernels, compiled without a GPU --------------------------------------------------------------------------
+
+OLD_TRITON := 3.6.0
+AOT := build/aot
+compile = $(BIN)/python -m bench.aot --every --arch 80 90 100 --out
+
+aot: install $(VENV)/triton-$(OLD_TRITON) ## registers and spills of every Triton kernel for sm_80, sm_90, sm_100
+	mkdir -p $(AOT)
+	PYTHONPATH=. $(compile) $(AOT)/new.json
+	PYTHONPATH=.:$(VENV)/triton-$(OLD_TRITON) $(compile) $(AOT)/old.json
+	PYTHONPATH=. $(BIN)/python -m bench.aot --table $(AOT)/new.json $(AOT)/old.json > docs/compiled.md.new
+	mv docs/compiled.md.new docs/compiled.md
+
+$(VENV)/triton-$(OLD_TRITON): $(VENV)/pyvenv.cfg
+	$(BIN)/python -m pip --disable-pip-version-check install --quiet --no-deps --target $@ triton==$(OLD_TRITON)
+
 # --- sanitizers ------------------------------------------------------------------------------------------------------
 
 CXX ?= c++
 SANITIZED := $(CURDIR)/build/sanitize
 library = $(realpath $(shell $(CXX) -print-file-name=$(1)))
-# those that do not touch the decoder, nor the build itself
-OPERATOR_TESTS = $(filter-out tests/test_packaging.py tests/test_style.py tests/test_backbones%, \
+# those that do not touch the decoder, nor the build itself, nor other kernels than those in C++
+OPERATOR_TESTS = $(filter-out tests/test_packaging.py tests/test_style.py tests/test_backbones% tests/test_triton% \
+  tests/test_aot.py, \
   $(shell grep -LE '^ *(from|import) sjd2( |\.|$$)' tests/test_*.py))
 
 sanitize: install ## the operator tests against a module built with AddressSanitizer and UBSan

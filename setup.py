@@ -1,8 +1,9 @@
-"""Builds the native module with CMake and Ninja; everything else about the package is in pyproject.toml.
+"""Builds the native modules with CMake and Ninja; everything else about the package is in pyproject.toml.
 
 No torch is needed here: the kernels know pointers only. Where the build fails the package installs all the same,
 without the native backend, and carries the reason with it for ``sjd2_kernels.show_config()``; SJD2_REQUIRE_NATIVE=1
-makes a failed build an error.
+makes a failed build an error. The CUDA kernels are a second build, where nvcc is found (no GPU is needed, SJD2_CUDA=0
+leaves them out); the package is whole without them, so that build may always fail.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ from setuptools.errors import CompileError
 PACKAGE = "sjd2_kernels"
 LIBRARY = "_cpu" + sysconfig.get_config_var("EXT_SUFFIX")
 FAILURE = "_native_failure.txt"  # read by sjd2_kernels/native/__init__.py
+CUDA_LIBRARY = "_cuda" + sysconfig.get_config_var("EXT_SUFFIX")
+CUDA_FAILURE = "_cuda_failure.txt"  # read by sjd2_kernels/cuda/__init__.py
+CUDA_SOURCE = "csrc/cuda"
 KEPT_LINES = 20
 
 
@@ -44,11 +48,11 @@ class CMakeBuild(build_ext):
 
     def run(self) -> None:
         prefix = Path("." if self.inplace else self.build_lib).resolve()
-        library, failure = prefix / PACKAGE / LIBRARY, prefix / PACKAGE / FAILURE
-        library.unlink(missing_ok=True)
-        failure.unlink(missing_ok=True)
+        work, failure = Path(self.build_temp).resolve(), prefix / PACKAGE / FAILURE
+        for name in (LIBRARY, FAILURE, CUDA_LIBRARY, CUDA_FAILURE):
+            prefix.joinpath(PACKAGE, name).unlink(missing_ok=True)
         try:
-            build_native(Path(self.build_temp).resolve(), prefix)
+            build_native(".", work, prefix)
         except NativeBuildError as error:
             if os.environ.get("SJD2_REQUIRE_NATIVE", "0") not in ("", "0"):
                 raise
@@ -56,6 +60,8 @@ class CMakeBuild(build_ext):
             failure.write_text(f"{error}\n")
             self._without_extension()
             warn(f"{error}\n\nThe package installs without the native CPU kernels, see sjd2_kernels.show_config().")
+        else:
+            build_cuda(work / "cuda", prefix)
 
     def _without_extension(self) -> None:
         """What is left is pure Python: say so in the wheel's tag."""
@@ -65,7 +71,25 @@ class CMakeBuild(build_ext):
             wheel.root_is_pure = True
 
 
-def build_native(work: Path, prefix: Path) -> None:
+def build_cuda(work: Path, prefix: Path) -> None:
+    """Build the CUDA module where nvcc is; a failure leaves its reason in the package."""
+    nvcc = find_nvcc()
+    if os.environ.get("SJD2_CUDA") == "0" or nvcc is None or not Path(__file__).parent.joinpath(CUDA_SOURCE).is_dir():
+        return
+    try:
+        build_native(CUDA_SOURCE, work, prefix, f"-DCMAKE_CUDA_COMPILER={nvcc}")
+    except NativeBuildError as error:
+        prefix.joinpath(PACKAGE, CUDA_FAILURE).write_text(f"{error}\n")
+        warn(f"{error}\n\nThe package installs without the native CUDA kernels, see sjd2_kernels.show_config().")
+
+
+def find_nvcc() -> str | None:
+    """$CUDACXX, nvcc on the path, or nvcc in the toolkit's usual folder."""
+    named = os.environ.get("CUDACXX") or "nvcc"
+    return shutil.which(named) or shutil.which("/usr/local/cuda/bin/nvcc")
+
+
+def build_native(source: str, work: Path, prefix: Path, *more: str) -> None:
     """Build in ``work`` (kept, so that a second build compiles only what changed) and install under ``prefix``."""
     try:
         import cmake
@@ -78,6 +102,7 @@ def build_native(work: Path, prefix: Path) -> None:
         f"-DCMAKE_MAKE_PROGRAM={Path(ninja.BIN_DIR, 'ninja')}",
         f"-DPython_EXECUTABLE={sys.executable}",
         f"-Dpybind11_DIR={pybind11.get_cmake_dir()}",
+        *more,
     ]
     # tools that moved (every isolated build has its own) leave a cache that points nowhere
     settings = [os.environ.get(name, "") for name in ("CXX", "CXXFLAGS", "LDFLAGS")]  # CMake reads them once
@@ -86,8 +111,8 @@ def build_native(work: Path, prefix: Path) -> None:
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir(parents=True)
         used.write_text(tools)
-    source = Path(__file__).resolve().parent
-    run(program, "-S", str(source), "-B", str(work), "-G", "Ninja", "-DCMAKE_BUILD_TYPE=Release", *options)
+    folder = str(Path(__file__).resolve().parent / source)
+    run(program, "-S", folder, "-B", str(work), "-G", "Ninja", "-DCMAKE_BUILD_TYPE=Release", *options)
     run(program, "--build", str(work))
     run(program, "--install", str(work), "--prefix", str(prefix))
 

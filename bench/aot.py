@@ -14,10 +14,12 @@ has an instruction that rounds otherwise than the contract.
 from __future__ import annotations
 
 import argparse
+import concurrent.futures
 import contextlib
 import hashlib
 import io
 import json
+import multiprocessing
 import os
 import re
 import sys
@@ -176,13 +178,15 @@ def digest(operator: str) -> str:
     return hashlib.sha256(text).hexdigest()[:16]
 
 
-def table(rows: list[Compiled]) -> str:
+def table(digests: dict[str, str], rows: list[Compiled]) -> str:
     """Markdown, a line per kernel, case and configuration, the architectures beside each other."""
     archs = sorted({row.arch for row in rows})
-    versions = sorted({row.triton for row in rows})
     lines = [
-        "Registers per thread / bytes of shared memory / blocks per multiprocessor; spills and local memory are 0 "
-        "unless said.",
+        "# Triton kernels as compiled",
+        "",
+        "Written by `make aot`, without a GPU: registers per thread / bytes of shared memory / blocks that fit a "
+        "multiprocessor.",
+        "Spills and local memory are 0 unless said.",
         "",
         "| kernel | case | configuration | triton | " + " | ".join(f"sm_{arch}" for arch in archs) + " |",
         "|---" * (4 + len(archs)) + "|",
@@ -191,28 +195,30 @@ def table(rows: list[Compiled]) -> str:
     for row in rows:
         options = " ".join(f"{name}={value}" for name, value in row.options.items() if name != "enable_fp_fusion")
         by_line.setdefault((row.kernel, row.case, options, row.triton), {})[row.arch] = row
-    for key, of_arch in sorted(by_line.items(), key=lambda item: (item[0], versions.index(item[0][3]))):
+    for key, of_arch in sorted(by_line.items(), key=lambda item: item[0]):
         cells = [_cell(of_arch[arch]) if arch in of_arch else "" for arch in archs]
         lines.append("| " + " | ".join([*key, *cells]) + " |")
-    return "\n".join(lines)
+    return "\n".join([*lines, "", f"<!-- sources {json.dumps(digests)} -->"])
 
 
 def _cell(row: Compiled) -> str:
     return f"{row.registers} / {row.shared} / {row.blocks}" + "".join(f" **{c}**" for c in row.complaints)
 
 
-def write(path: Path, rows: list[Compiled]) -> None:
-    """Write rows and the digests of the sources, whole or not at all."""
-    digests = {operator: digest(operator) for operator in sorted({row.operator for row in rows})}
+def write(path: Path, digests: dict[str, str], rows: list[Compiled]) -> None:
+    """Write a run, whole or not at all."""
     fresh = path.with_name(path.name + ".new")
     fresh.write_text(json.dumps({"digests": digests, "kernels": [asdict(row) for row in rows]}, indent=1) + "\n")
     os.replace(fresh, path)
 
 
-def read(path: Path) -> tuple[dict[str, str], list[Compiled]]:
-    """The digests and rows of an earlier run."""
-    content = json.loads(path.read_text())
-    return content["digests"], [Compiled(**row) for row in content["kernels"]]
+def read(*paths: Path) -> tuple[dict[str, str], list[Compiled]]:
+    """The digests and rows of earlier runs, which must be of the same sources."""
+    runs = [json.loads(path.read_text()) for path in paths]
+    for path, run in zip(paths, runs, strict=True):
+        if run["digests"] != runs[0]["digests"]:
+            raise SystemExit(f"bench.aot: {path} is of other sources than {paths[0]}; run make aot again")
+    return runs[0]["digests"], [Compiled(**row) for run in runs for row in run["kernels"]]
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -221,16 +227,18 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--arch", type=int, nargs="+", default=[90], choices=sorted(SHARED))
     parser.add_argument("--every", action="store_true", help="every configuration, not the default ones only")
     parser.add_argument("--only", nargs="+", default=[], help="operators")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes that compile")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--table", type=Path, nargs="+", default=[])
     options = parser.parse_args(arguments)
     if options.table:
-        rows = [row for path in options.table for row in read(path)[1]]
+        digests, rows = read(*options.table)
     else:
         rows = _compile(options)
+        digests = {operator: digest(operator) for operator in sorted({row.operator for row in rows})}
         if options.out:
-            write(options.out, rows)
-    print(table(rows))
+            write(options.out, digests, rows)
+    print(table(digests, rows))
     complaints = [f"{r.kernel}, {r.case}, sm_{r.arch}, {r.options}: {c}" for r in rows for c in r.complaints]
     print(*complaints, sep="\n", file=sys.stderr)
     return 1 if complaints else 0
@@ -241,13 +249,23 @@ def _compile(options: argparse.Namespace) -> list[Compiled]:
         raise SystemExit("bench.aot: TRITON_INTERPRET is set, under which nothing can be compiled; unset it")
     from . import aot_cases
 
-    rows = []
-    for operator, cases in aot_cases.CASES.items():
-        for case, call in cases.items():
-            for arch in options.arch:
-                if not options.only or operator in options.only:
-                    rows += compile_case(operator, case, call, arch, options.every)
-                    print(f"{operator} {case} sm_{arch}: {rows[-1].registers} registers", file=sys.stderr, flush=True)
+    tasks = [
+        (operator, case, arch, options.every)
+        for operator, cases in aot_cases.CASES.items()
+        for case in cases
+        for arch in options.arch
+        if not options.only or operator in options.only
+    ]
+    spawn = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(options.jobs, mp_context=spawn) as pool:
+        return [row for rows in pool.map(_compile_task, *zip(*tasks, strict=True)) for row in rows]
+
+
+def _compile_task(operator: str, case: str, arch: int, every: bool) -> list[Compiled]:
+    from . import aot_cases
+
+    rows = compile_case(operator, case, aot_cases.CASES[operator][case], arch, every)
+    print(f"{operator}, {case}, sm_{arch}: {[row.registers for row in rows]} registers", file=sys.stderr, flush=True)
     return rows
 
 

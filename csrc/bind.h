@@ -19,6 +19,7 @@ void bind_noise_mix(pybind11::module_& module);
 void bind_pieces(pybind11::module_& module);
 void bind_process_logits(pybind11::module_& module);
 void bind_recycled(pybind11::module_& module);
+void bind_team(pybind11::module_& module);
 void bind_verify_accept(pybind11::module_& module);
 void bind_window_attention(pybind11::module_& module);
 

@@ -14,6 +14,7 @@ PYBIND11_MODULE(_cpu, module) {
   sjd2::bind_pieces(module);
   sjd2::bind_process_logits(module);
   sjd2::bind_recycled(module);
+  sjd2::bind_team(module);
   sjd2::bind_verify_accept(module);
   sjd2::bind_window_attention(module);
 }

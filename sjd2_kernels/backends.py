@@ -18,8 +18,11 @@ from typing import Any
 from .schemas import SCHEMAS
 
 # best first
-PREFERENCE: dict[str, tuple[str, ...]] = {"cpu": ("native", "reference"), "cuda": ("triton", "reference")}
-BACKENDS = ("native", "triton", "reference")
+PREFERENCE: dict[str, tuple[str, ...]] = {"cpu": ("native", "reference"), "cuda": ("triton", "cuda", "reference")}
+BACKENDS = ("native", "triton", "cuda", "reference")
+CUDA_OPERATORS = ("process_logits", "verify_accept")  # those with a compiled CUDA kernel
+# of these, which run on it though Triton is live, each with the file in bench/results that measured it to be faster
+CUDA_BEFORE_TRITON: dict[str, str] = {}
 
 
 @cache
@@ -29,6 +32,16 @@ def why_not(backend: str) -> str | None:
         return None
     reason: str | None = _package(backend).why_not()
     return reason
+
+
+def served_by(operator: str, device: str) -> tuple[str, ...]:
+    """The backends of ``operator`` for tensors on ``device``, live or not, best first."""
+    names = PREFERENCE.get(device, ())
+    if operator not in CUDA_OPERATORS:
+        return tuple(name for name in names if name != "cuda")
+    if operator in CUDA_BEFORE_TRITON:
+        return tuple(sorted(names, key=lambda name: name != "cuda"))
+    return names
 
 
 def _package(backend: str) -> ModuleType:
@@ -51,16 +64,17 @@ def select(operator: str, device: str, backend: str | None = None) -> Callable[.
         RuntimeError: a backend that is not live here; the message says why and what to do.
     """
     asked = backend or os.environ.get("SJD2_BACKEND")
-    served = PREFERENCE.get(device, ())
+    served = served_by(operator, device)
     if asked:
         if asked == "triton" and device == "cpu" and _package(asked).interpreting():
             served += (asked,)  # never unasked: it is there to show what a kernel computes
         if asked not in BACKENDS:
             raise ValueError(f"{operator}: backend must be one of {', '.join(BACKENDS)}, got {asked!r}")
         if asked not in served:
-            raise ValueError(
-                f"{operator}: backend {asked!r} does not serve {device} tensors, use {' or '.join(served)}"
+            lacks = (
+                "has no kernel for it" if asked in PREFERENCE.get(device, ()) else f"does not serve {device} tensors"
             )
+            raise ValueError(f"{operator}: backend {asked!r} {lacks}, use {' or '.join(served)}")
         reason = why_not(asked)
         if reason:
             raise RuntimeError(f"{operator}: backend {asked!r} is not available: {reason}")
@@ -93,9 +107,12 @@ def show_config() -> str:
         lines.append(f"  {name:<10} {state}")
     asked = os.environ.get("SJD2_BACKEND")
     lines.append(f"  SJD2_BACKEND {asked or 'not set (the best live backend is used)'}")
-    for device, names in PREFERENCE.items():
-        live = [name for name in names if why_not(name) is None]
-        lines.append(f"  {device:<10} {', '.join(SCHEMAS)}: {live[0] if live else 'nothing live'}")
+    for device in PREFERENCE:
+        operators: dict[str, list[str]] = {}
+        for operator in SCHEMAS:
+            live = [name for name in served_by(operator, device) if why_not(name) is None]
+            operators.setdefault(live[0] if live else "nothing live", []).append(operator)
+        lines += [f"  {device:<10} {', '.join(names)}: {backend}" for backend, names in operators.items()]
     text = "\n".join(lines)
     print(text)
     return text

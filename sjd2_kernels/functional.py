@@ -1,7 +1,7 @@
 """The public Python face: the operators with defaults, and numbers broadcast to the tensors the raw operators take.
 
-Every function takes ``backend=None | "native" | "triton" | "reference"``: None goes through ``torch.ops.sjd2`` (and
-composes with torch.compile); a name runs that implementation directly.
+Every function takes ``backend=None | "native" | "triton" | "cuda" | "reference"``: None goes through
+``torch.ops.sjd2`` (and composes with torch.compile); a name runs that implementation directly.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def process_logits(
         top_k, seed, pos, epoch: int or [B] int64; None is off, or 0.
         forced: [B, L] int64, the id a slot must hold, -1 where free.
         done: [B] int32, images to skip.
-        backend: None, "native", "triton" or "reference".
+        backend: None, "native", "triton", "cuda" or "reference".
 
     Returns: p [B, L, V] float32; fresh [B, L] int64, a draw of p per slot; status [B, L] int32 (1 NaN, 2 +inf, 4 no id
     left).
@@ -136,7 +136,7 @@ def verify_accept(
         done: [B] int32, images to skip.
         accept: "ratio" (speculative sampling) or "match" (draft == fresh).
         redraw: what follows the first rejection: "fresh", "couple" or "keep".
-        backend: None, "native", "triton" or "reference".
+        backend: None, "native", "triton", "cuda" or "reference".
 
     Returns: accept_len [B] int32; tokens [B, L] int64; ratio [B, L] float32.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import save_file
-from sjd2.backbones import Emu3, LuminaMGPT, TransformersBackbone, estimate_memory, load_backbone
+from sjd2.backbones import Emu3, LuminaMGPT, TransformersBackbone, checkpoint, estimate_memory, load_backbone
 from sjd2.backbones.card import save_card
 from sjd2.backbones.loading import emu3_name, lumina_name
 from sjd2.backbones.tiny import (
@@ -135,6 +136,46 @@ def test_float32_on_disk_becomes_bfloat16_and_rotary_frequencies_stay_float32(tm
     torch.testing.assert_close(inv_freq, 10_000.0 ** (-torch.arange(0, 16, 2) / 16), rtol=1e-6, atol=0)
     held = model.state_dict()["model.layers.1.mlp.up_proj.weight"]
     assert torch.equal(loaded.text.layers[1].mlp.up_proj.weight, held.bfloat16())
+
+
+def own_memory() -> int:
+    """Bytes that this process holds beside files it has mapped."""
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("RssAnon"))
+    return int(line.split()[1]) * 1024
+
+
+@pytest.mark.parametrize("hoard", [False, True], ids=["streamed", "read first"])
+def test_loading_float32_to_bfloat16_needs_no_second_copy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hoard: bool
+) -> None:
+    """Memory is looked at whenever a tensor is placed; a loader that reads everything first would be seen."""
+    config = chameleon_config()
+    config.hidden_size, config.intermediate_size, config.num_hidden_layers = 768, 2048, 3
+    with torch.device("meta"):
+        shapes = {name: value.shape for name, value in ChameleonForConditionalGeneration(config).state_dict().items()}
+    state = {name: torch.full(shape, 0.5) for name, shape in shapes.items() if "vqmodel" not in name}
+    wide = sum(value.nbytes for value in state.values())
+    largest = max(value.nbytes for value in state.values())
+    folder = put(tmp_path, config.to_dict(), state, shards=2)
+    save_card(lumina_card(), folder)
+    del state
+    seen: list[int] = []
+    place = checkpoint.place
+
+    def watched(*args: Any, **kwargs: Any) -> None:
+        place(*args, **kwargs)
+        seen.append(own_memory())
+
+    monkeypatch.setattr(checkpoint, "place", watched)
+    if hoard:
+        read = checkpoint.Checkpoint.tensors
+        monkeypatch.setattr(checkpoint.Checkpoint, "tensors", lambda self: [(n, t.clone()) for n, t in read(self)])
+    gc.collect()
+    before = own_memory()
+    loaded = load_backbone(folder, dtype=torch.bfloat16)
+    used, slack = max(seen) - before, 10 << 20
+    assert (used < wide / 2 + largest + slack) != hoard, f"{used >> 20} MiB for {wide >> 20} MiB of float32"
+    assert loaded.memory().weights == wide // 2
 
 
 def test_picture_decoder_inside_a_converted_checkpoint_or_beside_it(tmp_path: Path) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from copy import copy
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from sjd2.pipeline import Pipeline
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "new_backbone.md"
 
@@ -41,6 +43,35 @@ def test_guidance_prompts_sizes_and_errors(page: dict[str, Any]) -> None:
         backbone.grid((3, 4))
     with pytest.raises(ValueError, match="has 256 tokens, the model knows 128 positions"):
         backbone.grid((32, 32))
+
+
+def test_it_decodes_as_the_library_would(page: dict[str, Any]) -> None:
+    """Greedy, in float64, against the library's forward over the whole picture; and match against ar."""
+    backbone = copy(page["backbone"])
+    backbone.text = backbone.text.double()
+    backbone.lm_head = backbone.lm_head.double()
+    for made_once in ("table", "_mean_std", "cosine"):
+        vars(backbone).pop(made_once, None)
+    pipe = Pipeline(backbone)
+    outs = [
+        pipe.generate(["cat", "newt"], policy, window=12, guidance=2.0, temperature=0.0, draw=False).tokens
+        for policy in ("ar", "coupled", "sjd2-exact")
+    ]
+    assert all(torch.equal(out, outs[0]) for out in outs)
+    for b, prompt in enumerate(backbone.encode(["cat", "newt"])):
+        rows = []
+        for row in (prompt.cond, prompt.uncond):
+            with torch.no_grad():
+                hidden = backbone.text(input_ids=torch.cat([torch.tensor(row), outs[0][b]])[None], use_cache=False)
+                rows.append(backbone.lm_head(hidden.last_hidden_state)[0, :-1, : backbone.V])
+        assert torch.equal((rows[1] + 2.0 * (rows[0] - rows[1])).argmax(-1), outs[0][b])
+    drawn = [
+        pipe.generate(["cat", "newt"], policy, window=12, guidance=2.0, seed=5, draw=False).tokens
+        for policy in ("ar", "match")
+    ]
+    assert torch.equal(*drawn)
+    backbone.text.float()
+    backbone.lm_head.float()
 
 
 def test_noise_has_the_scale_of_the_codes_alone(page: dict[str, Any]) -> None:

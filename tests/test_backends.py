@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -71,9 +72,11 @@ def test_triton_serves_cpu_tensors_in_its_interpreter_only(
 @pytest.mark.parametrize(
     ("asked", "device", "error", "message"),
     [
-        ("cudnn", "cpu", ValueError, "commit: backend must be one of native, triton, reference, got 'cudnn'"),
+        ("cudnn", "cpu", ValueError, "commit: backend must be one of native, triton, cuda, reference, got 'cudnn'"),
         ("native", "cuda", ValueError, "commit: backend 'native' does not serve cuda tensors, use triton or reference"),
         ("native", "cpu", RuntimeError, "commit: backend 'native' is not available: no compiler"),
+        ("cuda", "cuda", ValueError, "commit: backend 'cuda' has no kernel for it, use triton or reference"),
+        ("cuda", "cpu", ValueError, "commit: backend 'cuda' does not serve cpu tensors, use native or reference"),
         (None, "mps", RuntimeError, "commit: no backend serves mps tensors"),
     ],
 )
@@ -102,7 +105,7 @@ def test_a_wrong_backend_is_an_error_of_the_public_function() -> None:
 
 def test_environment_reaches_the_raw_operator(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SJD2_BACKEND", "fast")
-    with pytest.raises(ValueError, match="backend must be one of native, triton, reference, got 'fast'"):
+    with pytest.raises(ValueError, match="backend must be one of native, triton, cuda, reference, got 'fast'"):
         torch.ops.sjd2.process_logits(torch.zeros(1, 1, 4))
 
 
@@ -121,13 +124,38 @@ def test_show_config_names_every_backend_and_operator(
 
 
 def test_show_config_says_why_a_backend_is_missing(live: Callable[..., None]) -> None:
-    live(native="it could not be built.\nNo compiler was found")
+    live(native="it could not be built.\nNo compiler was found", cuda="no nvcc")
     lines = sjd2_kernels.show_config().splitlines()
     assert lines[1] == "  native     not live: it could not be built."
     assert lines[2].strip() == "No compiler was found"
     assert lines[3].startswith("  triton     live (triton 3.")
-    assert "SJD2_BACKEND not set" in lines[5]
-    assert lines[6].endswith("commit: reference")
+    assert lines[4] == "  cuda       not live: no nvcc"
+    assert "SJD2_BACKEND not set" in lines[6]
+    assert lines[7].endswith("commit: reference")
+
+
+def test_cuda_goes_before_triton_only_where_it_was_measured(
+    live: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert backends.select("process_logits", "cuda") == "triton.process_logits"
+    monkeypatch.setattr(backends, "CUDA_BEFORE_TRITON", {"process_logits": "bench/results/some.json"})
+    assert backends.select("process_logits", "cuda") == "cuda.process_logits"
+    assert backends.select("verify_accept", "cuda") == "triton.verify_accept"
+    live(triton="not installed")
+    assert backends.select("verify_accept", "cuda") == "cuda.verify_accept"
+    assert backends.select("commit", "cuda") == "reference.commit"
+    live()
+    monkeypatch.setattr(backends, "_detail", lambda name: "")
+    assert backends.show_config().splitlines()[-1] == "  cuda       process_logits: cuda"
+
+
+def test_the_table_cites_measurements() -> None:
+    root = Path(__file__).resolve().parent.parent
+    for operator, file in backends.CUDA_BEFORE_TRITON.items():
+        assert operator in backends.CUDA_OPERATORS
+        assert root.joinpath(file).is_file(), f"{operator} names {file}, which is not there"
+    for operator in backends.CUDA_OPERATORS:
+        assert backends.implementation(operator, "cuda").__name__ == operator
 
 
 LIGHT_IMPORT = """

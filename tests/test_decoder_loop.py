@@ -9,6 +9,7 @@ import pytest
 import torch
 from sjd2.backbones.base import Attend, Prompt
 from sjd2.decoder import Decoder, Sampling
+from sjd2.grid import raster
 from sjd2.policies import POLICIES, get_policy
 from torch import Tensor
 from toy_backbone import Toy
@@ -126,6 +127,47 @@ def test_rejected_keys_are_gone() -> None:
                 torch.testing.assert_close(made.v_cache[:, r, :, :n], v[:, 0, :, :n], rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("policy", POLICIES)
+def test_what_lies_beyond_a_rows_length_is_never_read(policy: str) -> None:
+    """B16: keys and values of rejected drafts are poisoned before every step; the pictures do not notice."""
+    model = Toy()
+    expected = tokens(model, policy)
+    made = decoder(model, policy)
+    step = made.step
+
+    def poisoned() -> None:
+        for row, n in enumerate(made.window.kv_len.tolist()):
+            made.k_cache[:, row, :, n:] = torch.nan
+            made.v_cache[:, row, :, n:] = torch.nan
+        step()
+
+    made.step = poisoned  # type: ignore[method-assign]
+    made.run()
+    assert torch.equal(made.window.out, expected)
+    assert not bool(made.window.status.any())
+
+
+@pytest.mark.parametrize("policy", [name for name in POLICIES if name != "ar"])
+def test_the_parallel_phase_runs_to_the_last_token(policy: str) -> None:
+    """B17: the tail of forced tokens is committed in one step at every offset in the window, and never one by one."""
+    model = Toy()
+    tail = [model.V + 2, model.V + 1, model.V + 2, model.V]
+    for L in (1, 2, 3, 4, 5, 9):
+        grids = [raster(1, width, (width, 1), tail=tail) for width in range(1, 8)]
+        prompts = model.encode(["ab"] * len(grids))
+        made = Decoder(
+            model, get_policy(policy), prompts, grids, range(len(grids)), L=L, denoise_steps=2, sampling=GUIDED
+        )
+        made.run()
+        w = made.window
+        for b, grid in enumerate(grids):
+            assert torch.equal(w.out[b, grid.width : grid.n_tokens], model.ids[torch.tensor(tail)])
+            end = 0
+            for chunk in w.accepted[b, : int(w.epoch[b])].tolist():
+                end += chunk
+                assert chunk == L or not grid.width < end < grid.n_tokens  # inside the tail only the window's end stops
+
+
 class Faulty(Toy):
     """NaN in the hidden states of one image from a certain forward pass on."""
 
@@ -170,6 +212,8 @@ def test_bad_requests_say_what_to_do() -> None:
         Decoder(model, get_policy("sjd"), [Prompt((1, 2))], [grid], [0], L=4, sampling=GUIDED)
     with pytest.raises(ValueError, match="one per image, at least one image; got 1, 1, 2"):
         Decoder(model, get_policy("sjd"), [prompt], [grid], [0, 1], L=4)
+    with pytest.raises(ValueError, match="L must be at least 1 slot, got 0"):
+        Decoder(model, get_policy("sjd"), [prompt], [grid], [0], L=0)
     with pytest.raises(ValueError, match="graph=True needs a CUDA device, the model is on cpu"):
         decoder(Toy(), "sjd").run(graph=True)
 

@@ -173,6 +173,56 @@ def test_pure_acceptance_takes_at_most_its_share_and_only_clean_slots() -> None:
             assert torch.equal(w.out[b, start : start + take], made.backbone.ids[draft[b, :take]])
 
 
+def test_sampled_drafts_are_the_predictions_and_their_laws() -> None:
+    """draft="sampled": a noisy slot that is carried over is judged by what it was denoised toward, drawn from its q. At
+    a rejection of such a slot the residual is sound; nearest drafts, which no q drew, take a fresh draw instead."""
+    made = decoder(Toy(sharpness=0.5), "sjd2", draft="sampled")
+    made.prefill()
+    w, seen, noisy_residuals = made.window, [], 0
+    advance = w.advance
+
+    def watch(p: Tensor, tokens: Tensor, fresh: Tensor, accept_len: Tensor, n_commit: Tensor) -> None:
+        seen[:] = [p.clone(), tokens.clone(), fresh.clone(), accept_len.clone(), w.level.clone(), w.draft.clone()]
+        advance(p, tokens, fresh, accept_len, n_commit)
+
+    w.advance = watch  # type: ignore[method-assign]
+    judged = 0
+    while not bool(w.done.all()):
+        before = w.pos.clone()
+        active = w.done == 0
+        made.step()
+        p, tokens, fresh, accept_len, level, draft = seen
+        for b, n in enumerate((w.pos - before).tolist()):
+            if not bool(active[b]):
+                continue
+            carried = slice(0, made.L - n)
+            still = w.level[b, carried] > 0
+            assert torch.equal(w.draft[b, carried][still], fresh[b, n:][still])
+            assert torch.equal(w.q[b, carried], p[b, n:])
+            judged += int(still.sum())
+            f = int(accept_len[b])
+            if f < made.L and level[b, f] > 0 and draft[b, f] >= 0:
+                noisy_residuals += int(tokens[b, f] != draft[b, f])
+                assert p[b, f, tokens[b, f]] > 0
+    assert judged > 30
+    assert noisy_residuals > 3
+    assert (w.out >= 0).all()
+
+
+def test_nearest_drafts_are_the_nearest_codes_of_the_state() -> None:
+    made = decoder(Toy(), "sjd2")
+    made.prefill()
+    w, compared = made.window, 0
+    table = (made.backbone.table[:5].double() - made.backbone.mean) / made.backbone.std
+    while not bool(w.done.all()):
+        for b, j in ((w.level > 0) & (w.draft >= 0)).nonzero().tolist():
+            e = (w.state[b, j] - made.backbone.mean) / made.backbone.std
+            assert int(w.draft[b, j]) == int(torch.nn.functional.cosine_similarity(e, table, -1).argmax())
+            compared += 1
+        made.step()
+    assert compared > 50
+
+
 def test_new_slots_of_sjd2_exact_are_noise_for_one_iteration() -> None:
     made = decoder(Toy(), "sjd2-exact")
     made.prefill()

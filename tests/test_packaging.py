@@ -21,7 +21,7 @@ PLATFORM_TAG = f"cp{sys.version_info.major}{sys.version_info.minor}"
 
 def copy_sources(folder: Path, *more: str) -> Path:
     """The files a build reads, away from the build folders of the work tree."""
-    built = shutil.ignore_patterns("*.so", "__pycache__", "*.egg-info", "_native_failure.txt")
+    built = shutil.ignore_patterns("*.so", "__pycache__", "*.egg-info", "_*_failure.txt")
     for name in (*SOURCES, *more):
         if (ROOT / name).is_dir():
             shutil.copytree(ROOT / name, folder / name, ignore=built)
@@ -129,10 +129,32 @@ def test_a_native_wheel_is_tagged_and_complete(small_native: Path) -> None:
     assert "sjd2_kernels/_native_failure.txt" not in names  # of an earlier build
     assert {"sjd2_kernels/py.typed", "sjd2/py.typed", "sjd2/__init__.py"} <= set(names)
     assert [name for name in names if name.endswith(".dist-info/licenses/LICENSE")]
+    data = {p.relative_to(ROOT / "python").as_posix() for p in ROOT.glob("python/sjd2/heroes/data/*")}
+    assert len(data) == 5
+    assert data <= set(names)
+    (scripts,) = (wheel.read(name).decode() for name in names if name.endswith(".dist-info/entry_points.txt"))
+    assert "sjd2 = sjd2.cli:main" in scripts
     for folder in (ROOT, ROOT / "python"):
         sources = {p.relative_to(folder).as_posix() for p in folder.glob("sjd2*/**/*.py")}
         assert sources
         assert sources <= set(names)
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_a_failed_cuda_build_leaves_its_reason(small_native: Path, tmp_path: Path, wanted: bool) -> None:
+    """Not an error even with SJD2_REQUIRE_NATIVE=1, which is about the CPU module; SJD2_CUDA=0 does not try."""
+    source = tmp_path / "source"
+    shutil.copytree(small_native, source, ignore=shutil.ignore_patterns("build", "dist"))
+    source.joinpath("csrc", "cuda").mkdir(parents=True)
+    source.joinpath("csrc", "cuda", "CMakeLists.txt").write_text('message(FATAL_ERROR "Error: no such card")\n')
+    switches = {"SJD2_REQUIRE_NATIVE": "1", "CUDACXX": "/bin/true", "SJD2_CUDA": "1" if wanted else "0"}
+    done = run_setup(source, "build_ext", "--inplace", **switches)
+    assert done.returncode == 0, done.stderr
+    assert list(source.joinpath("sjd2_kernels").glob("_cpu.*.so"))
+    reason = source / "sjd2_kernels" / "_cuda_failure.txt"
+    assert reason.exists() == wanted
+    assert ("no such card" in done.stderr) == wanted
+    assert not wanted or "no such card" in reason.read_text()
 
 
 def test_a_build_ships_nothing_of_an_earlier_one(small_native: Path) -> None:
@@ -167,4 +189,5 @@ def test_source_distribution_holds_what_a_build_needs(tmp_path: Path) -> None:
     names = {name.partition("/")[2] for name in zipfile.ZipFile(archive).namelist()}
     kernels = {p.relative_to(ROOT).as_posix() for p in ROOT.joinpath("csrc").rglob("*") if p.is_file()}
     assert kernels <= names
+    assert {"python/sjd2/heroes/data/codebook.npz", "python/sjd2/heroes/data/phrases.toml"} <= names
     assert {"CMakeLists.txt", "setup.py", "pyproject.toml", "constraints/cpu.txt", "LICENSE", "Makefile"} <= names

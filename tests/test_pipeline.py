@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-import logging
+import os
 import types
+from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import pytest
 import sjd2
 import torch
-from sjd2 import cache
-from sjd2.backbones import Defaults
-from sjd2.backbones.tiny import tiny_emu3, tiny_lumina
+from sjd2 import pipeline
+from sjd2.backbones import Defaults, LuminaMGPT
+from sjd2.backbones.tiny import chameleon_config, lumina_card, randomise, tiny_emu3, tiny_lumina, words
+from sjd2.decoder import Decoder, Sampling
 from sjd2.pipeline import Pipeline, settle
 from sjd2.policies import get_policy
 from toy_backbone import Toy
+from transformers import ChameleonForConditionalGeneration
 
 
 @pytest.fixture(params=[tiny_lumina, tiny_emu3], ids=["lumina", "emu3"])
@@ -52,6 +56,47 @@ def test_seeds_and_batches(pipe: Pipeline) -> None:
     assert not torch.equal(tokens("a", 9), pair[:1])
     assert torch.equal(pipe.generate(["a", "bc"], "match", window=9, guidance=1.5, seed=7, draw=False).tokens,
                        pipe.generate(["a", "bc"], "ar", guidance=1.5, seed=7, draw=False).tokens)  # fmt: skip
+
+
+@pytest.mark.parametrize("policy", ["ar", "jacobi", "sjd", "sjd2", "sjd2-exact"])
+def test_a_picture_alone_and_in_a_batch(pipe: Pipeline, policy: str) -> None:
+    """In float64 the tokens are the same; other policies: above, and exactly on the toy model."""
+    shared: dict[str, Any] = {"policy": policy, "window": 7, "denoise_steps": 3, "guidance": 1.5, "draw": False}
+    three = pipe.generate(["a", "longer", "bc"], seed=[3, -4, 5], **shared)
+    for b, (text, seed) in enumerate((("a", 3), ("longer", -4), ("bc", 5))):
+        alone = pipe.generate(text, seed=[seed], **shared)
+        assert torch.equal(alone.tokens[0], three.tokens[b])
+        assert alone.accept_lengths[0] == three.accept_lengths[b]
+
+
+@pytest.mark.parametrize(("dtype", "apart"), [(torch.float64, 1e-12), (torch.float32, 1e-5), (torch.bfloat16, 0.05)])
+def test_how_far_a_batch_moves_the_laws(dtype: torch.dtype, apart: float) -> None:
+    """The laws of the first step, alone and beside two others, in a model wide enough for blocked products."""
+    config = chameleon_config(layers=4)
+    config.hidden_size, config.intermediate_size = 512, 1376
+    model = randomise(ChameleonForConditionalGeneration(config), 3).to(dtype).eval()
+    backbone = LuminaMGPT(model, lambda text: words(config.vocab_size, text), lumina_card())
+    grid, prompts = backbone.grid(), backbone.encode(["a", "longer", "bc"])
+    laws = []
+    for which in ([0], [0, 1, 2]):
+        made = Decoder(
+            backbone, get_policy("sjd"), [prompts[i] for i in which], [grid] * len(which), [7 + i for i in which],
+            L=6, sampling=Sampling(2.0),
+        )  # fmt: skip
+        made.prefill()
+        hidden = backbone.forward(*made.feed())
+        laws.append(made.laws(hidden[:, :6], made.window.pos, made.window.forced)[0][0])
+    assert (laws[0] - laws[1]).abs().max() <= apart
+    assert laws[0].max() > 0.1
+
+
+def test_images_of_a_prompt_stand_in_a_row_with_seeds_of_their_own() -> None:
+    pipe = Pipeline(Toy())
+    grouped = pipe.generate(["a", "bc"], "coupled", num_images_per_prompt=2, seed=7)
+    listed = pipe.generate(["a", "a", "bc", "bc"], "coupled", seed=[7, 8, 9, 10])
+    assert torch.equal(grouped.tokens, listed.tokens)
+    assert len(grouped.images) == 4
+    assert not torch.equal(grouped.tokens[0], grouped.tokens[1])
 
 
 def test_greedy_decoding_equals_the_librarys_own_forward(pipe: Pipeline) -> None:
@@ -97,6 +142,9 @@ def test_none_means_the_model_card() -> None:
         ({"denoise_steps": 0}, "denoise_steps must be at least 1, got 0"),
         ({"seed": [1, 2]}, "got 1 images and 2 seeds"),
         ({"prompts": []}, "at least one, got 0 images"),
+        ({"num_images_per_prompt": 0}, "at least one, got 0 images"),
+        ({"negative_prompt": "bad", "guidance": 1.0}, "negative_prompt is of no use with guidance 1"),
+        ({"size": (300, 2)}, "has 603 tokens, the model knows 64 positions; take a smaller size"),
         ({"prompts": "x" * 100}, "prompt 0 is too long: 101 tokens"),
         ({"guidance": float("nan")}, "guidance must be a number >= 0, got nan"),
         ({"temperature": -1.0}, "temperature must be a number >= 0, got -1.0"),
@@ -105,24 +153,6 @@ def test_none_means_the_model_card() -> None:
 def test_bad_arguments_say_so(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Pipeline(Toy()).generate(**{"prompts": "a", **arguments})
-
-
-def test_not_enough_memory_names_the_numbers(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    model = Toy()
-    with caplog.at_level(logging.INFO, "sjd2.cache"):
-        Pipeline(model).generate("a", guidance=2.0)
-    assert "toy: cache 0.0 MiB (2 rows x 13 positions) + window 0.0 MiB (1 images x 4 slots), " in caplog.text
-    monkeypatch.setattr(cache, "free_bytes", lambda device: 1000)
-    with pytest.raises(MemoryError, match=r"toy: not enough memory: cache .* lower the number of images .*\(now 1\)"):
-        Pipeline(model).generate("a")
-
-
-def test_cache_size_is_what_is_allocated() -> None:
-    model = Toy(dtype=torch.float32)
-    k, v = cache.allocate(model, 4, 30)
-    assert k.shape == (2, 4, 1, 30, 4)
-    plan = cache.plan(model, B=2, R=4, L=4, M=4, S=30, judged=True, noisy=False)
-    assert plan.cache == k.nbytes + v.nbytes
 
 
 def test_trouble_in_one_image_is_reported(caplog: pytest.LogCaptureFixture) -> None:
@@ -147,6 +177,98 @@ def test_a_model_without_a_picture_decoder_still_gives_tokens(caplog: pytest.Log
     assert out.images == []
     assert "no pictures: tiny-lumina: cannot draw the picture" in caplog.text
     assert (out.tokens >= 0).all()
+
+
+def test_a_broken_picture_decoder_is_an_error_and_its_hunger_is_not(caplog: pytest.LogCaptureFixture) -> None:
+    backbone = tiny_emu3()
+
+    def broken(codes: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError("shapes do not fit")
+
+    def hungry(codes: torch.Tensor) -> torch.Tensor:
+        raise torch.OutOfMemoryError("a picture too many")
+
+    backbone.pictures = broken
+    with pytest.raises(RuntimeError, match="shapes do not fit"):
+        Pipeline(backbone).generate("a", "coupled", window=5)
+    backbone.pictures = hungry
+    out = Pipeline(backbone).generate("a", "coupled", window=5)
+    assert out.images == []
+    assert "no pictures: a picture too many" in caplog.text
+
+
+def test_the_callback_sees_every_step_and_may_end_it_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An interruption passes through, leaves no file, and nothing behind that the next call would feel."""
+    monkeypatch.chdir(tmp_path)
+    pipe, seen = Pipeline(Toy()), list[tuple[int, list[int]]]()
+    expected = pipe.generate(["a", "bc"], "coupled", seed=3, callback=lambda *args: seen.append(args))
+    assert [step for step, _ in seen] == list(range(2, len(seen) + 2))
+    assert seen[-1][1] == [11, 11]
+    assert len(seen) == int(expected.steps.max())
+
+    def interrupt(steps: int, committed: list[int]) -> None:
+        if steps == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        pipe.generate(["a", "bc"], "coupled", seed=3, callback=interrupt)
+    assert os.listdir(tmp_path) == []
+    assert torch.equal(pipe.generate(["a", "bc"], "coupled", seed=3).tokens, expected.tokens)
+
+
+class Bar:
+    """What tqdm is asked to show."""
+
+    def __init__(self, total: int, unit: str, disable: bool | None) -> None:
+        self.total, self.shown, self.closed, self.disable = total, list[int](), False, disable
+
+    def update(self, more: int) -> None:
+        self.shown.append(more)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_the_bar_counts_committed_tokens(monkeypatch: pytest.MonkeyPatch, interrupted: bool) -> None:
+    bars: list[Bar] = []
+    monkeypatch.setattr("tqdm.tqdm", lambda **options: bars.append(Bar(**options)) or bars[-1])
+
+    def interrupt(steps: int, committed: list[int]) -> None:
+        if interrupted:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt) if interrupted else nullcontext():
+        Pipeline(Toy()).generate(["a", "bc"], "coupled", callback=interrupt)
+    [bar] = bars
+    assert bar.closed
+    assert bar.total == 22
+    assert bar.disable is None  # tqdm's word for: quiet where there is no terminal
+    assert (sum(bar.shown) == 22) != interrupted
+    assert min(bar.shown) >= 0
+
+
+def test_seconds_are_those_of_prefill_and_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clock that only the model moves: a forward pass is 1 s, the timestep tokens 100 s, the picture 1000 s."""
+    now = [0.0]
+    monkeypatch.setattr(pipeline, "time", types.SimpleNamespace(perf_counter=lambda: now[0]))
+
+    class Clocked(Toy):
+        def forward(self, *args: Any) -> torch.Tensor:
+            now[0] += 1
+            return super().forward(*args)
+
+        def timestep_kv(self, times: torch.Tensor) -> Any:
+            now[0] += 100
+            return super().timestep_kv(times)
+
+        def decode(self, codes: torch.Tensor) -> torch.Tensor:
+            now[0] += 1000
+            return super().decode(codes)
+
+    out = Pipeline(Clocked()).generate("abc", "sjd2", denoise_steps=2)
+    assert out.seconds == 1 + int(out.steps) + 1  # prefill, steps, and the one that the late flag costs
+    assert out.picture_seconds == 1000
 
 
 def test_half_precision(pipe: Pipeline) -> None:

@@ -19,6 +19,17 @@ def test_the_family() -> None:
     assert {n for n, p in POLICIES.items() if p.refeed > 1} == {"sjd2"}
 
 
+def test_what_a_variant_promises_follows_from_its_words() -> None:
+    """tests/test_decoder_law.py holds both sides of this: the counts of each pass or fail."""
+    assert get_policy("sjd", initial="left", draft_epoch="fixed", verify_epoch="fixed").lossless
+    assert get_policy("coupled", draft_epoch="fixed").lossless
+    assert get_policy("sjd2-exact", shadow=4, levels=3).lossless
+    assert not get_policy("coupled", verify_epoch="fixed").lossless
+    assert not get_policy("sjd", redraw="keep").lossless
+    assert not get_policy("sjd2", draft="sampled").lossless
+    assert not get_policy("sjd2", accept="pure").lossless
+
+
 def test_variants_are_new_objects() -> None:
     variant = get_policy("sjd2-exact", shadow=16)
     assert variant.shadow == 16
@@ -42,8 +53,13 @@ def test_variants_are_new_objects() -> None:
         ("sjd", {"shadow": 2}, "shadow rows need redraw='couple' and initial='noise'"),
         ("coupled", {"accept": "match"}, "accept='match' needs redraw='fresh'"),
         ("sjd2-exact", {"draft": "nearest"}, "draft='nearest' needs initial='noise' and redraw='keep'"),
-        ("sjd", {"accept": "pure"}, "accept='pure' needs initial='noise'"),
-        ("sjd2", {"refeed": 0}, "refeed >= 1"),
+        ("sjd", {"accept": "pure"}, "accept='pure' needs initial='noise' and redraw='keep'"),
+        ("sjd2-exact", {"accept": "pure"}, "accept='pure' needs initial='noise' and redraw='keep'"),
+        ("sjd2", {"refeed": 0}, "refeed and window >= 1, got 0, 0, 0, None"),
+        ("sjd", {"window": 0}, "refeed and window >= 1, got 0, 0, 1, 0"),
+        ("ar", {"window": 4}, "initial='none' needs window=1"),
+        ("sjd", {"initial": "none"}, "initial='none' needs window=1"),
+        ("sjd", {"levels": 2}, "levels needs initial='noise'"),
     ],
 )
 def test_nonsense_is_refused(name: str, options: dict[str, Any], message: str) -> None:

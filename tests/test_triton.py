@@ -8,6 +8,7 @@ import sys
 
 import pytest
 import torch
+from _live import TRITON_DEVICE
 
 from sjd2_kernels import triton
 
@@ -16,6 +17,15 @@ def test_live_with_the_interpreter_or_a_device() -> None:
     assert triton.why_not() is None
     assert triton.interpreting() is not torch.cuda.is_available()
     assert triton.describe().startswith(f"triton {triton.version()}")
+
+
+def test_the_environment_reaches_the_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The raw operator under SJD2_BACKEND=triton, which launches a kernel here."""
+    launched = []
+    monkeypatch.setattr("sjd2_kernels.triton.process_logits.launch", lambda *args, **kwargs: launched.append(args[0]))
+    monkeypatch.setenv("SJD2_BACKEND", "triton")
+    torch.ops.sjd2.process_logits(torch.zeros(1, 1, 4, device=TRITON_DEVICE))
+    assert launched == ["process_logits"]
 
 
 def in_a_new_process(program: str, **environment: str) -> str:

@@ -19,8 +19,6 @@ namespace sjd2 {
 inline namespace SJD2_TARGET {
 namespace {
 
-enum Status : int32_t { kNan = 1, kOverflow = 2, kEmpty = 4 };
-
 struct Row {
   Generator generator;
   int64_t V, top_k;
@@ -238,7 +236,7 @@ void one_row(const ProcessLogitsArguments& a, int64_t index) {
 
 }  // namespace
 
-void process_logits(const ProcessLogitsArguments& a) {
+void process_logits(const ProcessLogitsCall& a) {
   constexpr int64_t kElementsPerTask = 1 << 14;
   const int64_t rows = a.B * a.L, batch = a.V < kElementsPerTask ? (kElementsPerTask + a.V - 1) / a.V : 1;
   parallel_for((rows + batch - 1) / batch, a.threads, [&](int64_t task) {

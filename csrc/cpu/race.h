@@ -1,41 +1,22 @@
-// The exponential race: the candidate with the smallest E / weight wins, ties to the lowest id. Identical bits everywhere:
-// a filter skips candidates that cannot win, and the exact time is computed for the rest.
-//
-// Filter: E >= u (1 - 2**-22), hence time >= u / w (1 - 2**-21) > best once u > best * w * kMargin. A weight that is not above
-// zero (NaN included) never passes: u is above zero, and best * w is not.
+// The race for W candidates at a time.
 #pragma once
 
 #include "philox_simd.h"
+#include "sjd2/race.h"
 
 namespace sjd2 {
 inline namespace SJD2_TARGET {
 
-constexpr float kMargin = 1.00001f;
-
-struct Race {
-  float time = __builtin_inff();
-  int64_t id = -1;  // none yet
-
-  SJD2_INLINE void offer(float u, float weight, int64_t candidate) {
-    const float exact = exponential(u) / weight;
-    const float finite = exact < __FLT_MAX__ ? exact : __FLT_MAX__;  // a denormal weight is still a candidate
-    if (finite < time) {
-      time = finite;
-      id = candidate;
-    }
+// W candidates with ascending ids (`lanes` of them real).
+template <class Id>
+SJD2_INLINE void offer_lanes(Race& race, VF u, VF weight, int lanes, Id id_of) {
+  uint32_t bits = lane_bits(u <= (VF{} + race.time * kMargin) * weight);
+  if (lanes < W) bits &= (1u << lanes) - 1u;
+  for (; bits; bits &= bits - 1) {
+    const int lane = __builtin_ctz(bits);
+    race.offer(u[lane], weight[lane], id_of(lane));
   }
-
-  // W candidates with ascending ids (`lanes` of them real).
-  template <class Id>
-  SJD2_INLINE void offer(VF u, VF weight, int lanes, Id id_of) {
-    uint32_t bits = lane_bits(u <= (VF{} + time * kMargin) * weight);
-    if (lanes < W) bits &= (1u << lanes) - 1u;
-    for (; bits; bits &= bits - 1) {
-      const int lane = __builtin_ctz(bits);
-      offer(u[lane], weight[lane], id_of(lane));
-    }
-  }
-};
+}
 
 // Candidates 0..V-1, weight_at(i) -> VF of ids i..i+W-1 (called with i a multiple of W; lanes past V may hold anything).
 template <class WeightAt>
@@ -46,7 +27,7 @@ SJD2_INLINE Race race_all(const Generator& generator, int64_t V, WeightAt weight
     for (int part = 0; part < 4; ++part) {
       const int64_t i = start + part * W;
       if (i >= V) break;
-      race.offer(uniforms.u[part], weight_at(i), V - i < W ? int(V - i) : W, [i](int lane) { return i + lane; });
+      offer_lanes(race, uniforms.u[part], weight_at(i), V - i < W ? int(V - i) : W, [i](int lane) { return i + lane; });
     }
   }
   return race;
@@ -56,7 +37,8 @@ SJD2_INLINE Race race_all(const Generator& generator, int64_t V, WeightAt weight
 SJD2_INLINE void race_listed(const Generator& generator, const float* weight, const uint32_t* ids, int64_t n, Race& race) {
   for (int64_t i = 0; i < n; i += W) {
     const VF u = uniforms_of_ids(generator, load_vector<VU>(ids + i));
-    race.offer(u, load_vector<VF>(weight + i), n - i < W ? int(n - i) : W, [&](int lane) { return int64_t(ids[i + lane]); });
+    offer_lanes(race, u, load_vector<VF>(weight + i), n - i < W ? int(n - i) : W,
+                [&](int lane) { return int64_t(ids[i + lane]); });
   }
 }
 

@@ -9,64 +9,14 @@ namespace sjd2 {
 inline namespace SJD2_TARGET {
 namespace {
 
-constexpr int64_t kPending = -2;  // a token that the second pass draws
-
-struct Verdict {
-  bool accepted;
-  float ratio;
-};
-
-struct Image {
-  const VerifyAcceptArguments& a;
-  int64_t b;
-
-  int64_t at(int64_t j) const { return b * a.L + j; }
-  const float* p_row(int64_t j) const { return a.p + b * a.p_stride_b + j * a.p_stride_l; }
-  const float* q_row(int64_t j) const { return a.q + b * a.q_stride_b + j * a.q_stride_l; }
-  bool forced(int64_t j) const { return a.forced && a.forced[at(j)] >= 0; }
-  bool valid(int64_t j) const {
-    const int64_t d = a.draft[at(j)];
-    return d >= 0 && d < a.V && (!a.verifiable || a.verifiable[at(j)]);
-  }
-  Generator generator(int64_t j, Stream stream) const {
-    const uint64_t slot = uint64_t(a.pos[b]) + uint64_t(j);
-    return Generator::at(a.seed[b], int64_t(slot), stream, a.epoch ? a.epoch[b] : 0);
-  }
-
-  Verdict judge(int64_t j) const {
-    if (forced(j)) return {true, 1.0f};
-    if (!valid(j)) return {false, 0.0f};
-    const int64_t d = a.draft[at(j)];
-    if (a.match) return d == a.fresh[at(j)] ? Verdict{true, 1.0f} : Verdict{false, 0.0f};
-    const float pd = p_row(j)[d], qd = q_row(j)[d];
-    if (!(qd > 0.0f)) return {false, 0.0f};
-    const float u = uniform(generator(j, kAccept).word(0)), ratio = pd / qd;
-    return {pd >= qd || u * qd < pd, ratio > 0.0f ? (ratio < 1.0f ? ratio : 1.0f) : 0.0f};
-  }
-
-  // What a rejected slot holds; kPending if it takes a race.
-  int64_t replacement(int64_t j) const {
-    if (a.match || (a.fresh && !valid(j))) return a.fresh[at(j)];
-    return kPending;
-  }
-
+// An image and what a CPU thread does with it.
+struct Task : Image {
   void verify() const {
-    int64_t n = 0;
-    bool open = true;
+    int64_t n = a.L;
     for (int64_t j = 0; j < a.L; ++j) {
       const Verdict verdict = judge(j);
-      const bool first_rejected = open && !verdict.accepted;
-      open = open && verdict.accepted;
-      n += open;
-      const int64_t draft = a.draft[at(j)], unknown = a.fresh ? a.fresh[at(j)] : -1;
-      int64_t token;
-      if (forced(j)) token = a.forced[at(j)];
-      else if (open) token = draft;
-      else if (first_rejected) token = replacement(j);
-      else if (a.redraw == Redraw::kCouple) token = verdict.accepted ? draft : replacement(j);
-      else if (a.redraw == Redraw::kKeep) token = verdict.ratio >= 0.5f ? draft : unknown;
-      else token = unknown;
-      a.tokens[at(j)] = token;
+      if (!verdict.accepted && j < n) n = j;
+      a.tokens[at(j)] = token(j, n, verdict);
       a.ratio[at(j)] = verdict.ratio;
     }
     a.accept_len[b] = int32_t(n);
@@ -123,19 +73,19 @@ struct Image {
 
 }  // namespace
 
-void verify_accept(const VerifyAcceptArguments& a) {
+void verify_accept(const VerifyAcceptCall& a) {
   constexpr int64_t kSlotsWorthAThread = 4096, kElementsWorthAThread = 1 << 16;
   parallel_for(a.B, a.B * a.L < kSlotsWorthAThread ? 1 : a.threads, [&](int64_t b) {
-    const Image image{a, b};
-    if (a.done && a.done[b] != 0) image.skip();
-    else image.verify();
+    const Task task{{a, b}};
+    if (task.skipped()) task.skip();
+    else task.verify();
   });
   int64_t pending = 0;
   for (int64_t i = 0; i < a.B * a.L; ++i) pending += a.tokens[i] == kPending;
   if (pending == 0) return;
   const bool worth = pending > 1 && pending * a.V >= kElementsWorthAThread;
   parallel_for(a.B * a.L, worth ? a.threads : 1, [&](int64_t i) {
-    if (a.tokens[i] == kPending) Image{a, i / a.L}.draw(i % a.L);
+    if (a.tokens[i] == kPending) Task{{a, i / a.L}}.draw(i % a.L);
   });
 }
 

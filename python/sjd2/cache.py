@@ -9,11 +9,13 @@ from __future__ import annotations
 import logging
 import os
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from .backbones.base import Backbone
+from .policies import Policy
 
 logger = logging.getLogger(__name__)
 
@@ -25,7 +27,8 @@ class Plan:
     Attributes:
         R, S, B, L: model rows, cache capacity in positions, images, window slots.
         cache: keys and values of all layers.
-        buffers: laws, logits and window state.
+        buffers: laws, logits, window state, a layer's intermediate values, and tables that the model makes at first
+            use.
         free: what the device has left, or None if that is unknown.
     """
 
@@ -45,21 +48,23 @@ class Plan:
         )
 
 
-def plan(backbone: Backbone, B: int, R: int, L: int, M: int, S: int, *, judged: bool, noisy: bool) -> Plan:
+def plan(backbone: Backbone, policy: Policy, B: int, R: int, L: int, M: int, S: int) -> Plan:
     """Size cache and buffers.
 
     Args:
         backbone: whose dimensions count.
-        B, R, L, M, S: images, model rows, window slots, rows of one forward pass, cache capacity.
-        judged: whether the laws of the last iteration are kept.
-        noisy: whether the window holds embeddings.
+        policy: whether laws are kept and the window holds embeddings.
+        B, R, L, M, S: images, model rows, window slots, rows of the longest forward pass, cache capacity.
     """
     V, C, item = backbone.V, backbone.dims.C, backbone.dtype.itemsize
-    laws = B * L * V * 4 * (2 if judged else 1)
-    logits = R * L * V * item
-    rows = R * M * C * item * 8  # hidden states and a layer's intermediate values, roughly
-    state = B * L * C * 8 * 2 if noisy else 0
-    return Plan(R, S, B, L, backbone.memory().cache(R, S), laws + logits + rows + state, free_bytes(backbone.device))
+    laws = B * L * V * 4 * (1 + policy.judged + 2 * bool(policy.shadow))
+    logits = R * (L + policy.shadow) * V * item
+    rows = R * M * C * item * 16  # hidden states, queries, keys, values, the wide layer and its copies, roughly
+    state = B * L * C * 8 * 2 if policy.noisy else 0
+    tables = ("table", "cosine") if policy.draft == "nearest" else ("table",)
+    made = sum(V * C * item for name in tables if _to_make(backbone, name))
+    buffers = laws + logits + rows + state + made
+    return Plan(R, S, B, L, backbone.memory().cache(R, S), buffers, free_bytes(backbone.device))
 
 
 def check(sizes: Plan, name: str) -> None:
@@ -98,6 +103,11 @@ def free_bytes(device: torch.device) -> int | None:
         return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (ValueError, OSError, AttributeError):
         return None
+
+
+def _to_make(backbone: Backbone, name: str) -> bool:
+    """Whether the model's table ``name`` is a copy that has not been made yet."""
+    return isinstance(getattr(type(backbone), name), cached_property) and name not in vars(backbone)
 
 
 def _size(count: int) -> str:

@@ -69,14 +69,13 @@ class Decoder:
     ):
         self.backbone, self.policy, self.prompts = backbone, policy, prompts
         self.sampling = sampling or Sampling()
-        B, A, N = len(prompts), policy.refeed, max(grid.n_tokens for grid in grids)
-        L = policy.window or L
+        B, A, L = len(prompts), policy.refeed, policy.window or L
         G = 1 if self.sampling.guidance == 1 else 2
         self.B, self.L, self.G, self.M = B, L, G, A + L - 1
         self.shadow = min(policy.shadow, L - 1)
-        longest = _check(backbone, prompts, grids, seeds, G)
-        S = longest + N
-        sizes = cache.plan(backbone, B, G * B, L, self.M + self.shadow, S, judged=policy.judged, noisy=policy.noisy)
+        S = _check(backbone, prompts, grids, seeds, L, G)
+        M = max(self.M + self.shadow, *(len(row) for prompt in prompts for row in (prompt.cond, prompt.uncond or ())))
+        sizes = cache.plan(backbone, policy, B, G * B, L, M, S)
         cache.check(sizes, backbone.name)
         self.k_cache, self.v_cache = cache.allocate(backbone, G * B, S)
         self.time_k, self.time_v, times = None, None, None
@@ -235,14 +234,18 @@ class Decoder:
                 progress(steps, committed)
 
 
-def _check(backbone: Backbone, prompts: Sequence[Prompt], grids: Sequence[Grid], seeds: Sequence[int], G: int) -> int:
-    """Host-side checks of the requests; returns the longest prompt."""
+def _check(
+    backbone: Backbone, prompts: Sequence[Prompt], grids: Sequence[Grid], seeds: Sequence[int], L: int, G: int
+) -> int:
+    """Host-side checks of the requests; returns the positions that the longest of them needs."""
+    if L < 1:
+        raise ValueError(f"decoder: L must be at least 1 slot, got {L}")
     if not len(prompts) == len(grids) == len(seeds) or not prompts:
         raise ValueError(
             f"decoder: prompts, grids and seeds must be one per image, at least one image; "
             f"got {len(prompts)}, {len(grids)}, {len(seeds)}"
         )
-    longest = 0
+    needed = 0
     for b, (prompt, grid) in enumerate(zip(prompts, grids, strict=True)):
         rows = [prompt.cond] if G == 1 else [prompt.cond, prompt.uncond or ()]
         if not all(rows):
@@ -250,8 +253,8 @@ def _check(backbone: Backbone, prompts: Sequence[Prompt], grids: Sequence[Grid],
         length, limit = max(map(len, rows)), backbone.dims.max_positions
         if length + grid.n_tokens > limit:
             raise ValueError(
-                f"decoder: prompt {b} is too long: {length} tokens and {grid.n_tokens} of the picture are more than "
+                f"decoder: prompt {b} is too long: {length} tokens and {grid.n_tokens} to generate are more than "
                 f"the {limit} positions of {backbone.name}; shorten it by {length + grid.n_tokens - limit} tokens"
             )
-        longest = max(longest, length)
-    return longest
+        needed = max(needed, length + grid.n_tokens)
+    return needed

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from .backbones.base import Backbone
+from .backbones.base import Backbone, NoPictureDecoder
 from .decoder import Decoder, Sampling
 from .grid import Grid
 from .policies import Policy, get_policy
@@ -44,7 +44,7 @@ class Output:
         steps: [B] int64, forward passes after the prefill until the image was done.
         accept_lengths: per image, tokens committed in each of its steps.
         status: per image "ok", or what went wrong in its logits.
-        seconds: prefill and decoding.
+        seconds: prefill and decoding; the tables that a model makes at its first use are not in it.
         picture_seconds: codes to pictures.
     """
 
@@ -107,36 +107,38 @@ class Pipeline:
 
         Raises: ValueError for arguments that cannot be decoded, MemoryError before anything large is allocated.
         """
-        policy, B, prompts = (
-            get_policy(policy),
-            num_images_per_prompt,
-            [prompts] if isinstance(prompts, str) else prompts,
-        )
-        texts = [text for text in prompts for _ in range(B)]
+        policy, prompts = get_policy(policy), [prompts] if isinstance(prompts, str) else prompts
+        texts = [text for text in prompts for _ in range(num_images_per_prompt)]
         seeds = list(range(seed, seed + len(texts))) if isinstance(seed, int) else list(seed)
         if not texts or len(seeds) != len(texts):
             raise ValueError(
                 f"generate: prompts and seed must name the same number of images, at least one, "
                 f"got {len(texts)} images and {len(seeds)} seeds"
             )
-        given = {"window": window, "denoise_steps": denoise_steps, "guidance": guidance, "temperature": temperature,
-                     "top_k": top_k, "top_p": top_p}  # fmt: skip
+        given = {
+            "window": window, "denoise_steps": denoise_steps, "guidance": guidance, "temperature": temperature,
+            "top_k": top_k, "top_p": top_p,
+        }  # fmt: skip
         grid = self.backbone.grid(size)
         values = settle(self.backbone, policy, grid, given)
         sampling = Sampling(values["guidance"], values["temperature"], values["top_k"], values["top_p"])
+        if negative_prompt is not None and sampling.guidance == 1:
+            raise ValueError("generate: negative_prompt is of no use with guidance 1; give another guidance")
         rows = self.backbone.encode(texts, negative_prompt=negative_prompt, size=size, guidance=sampling.guidance != 1)
-
-        start = time.perf_counter()
         decoder = Decoder(
             self.backbone, policy, rows, [grid] * len(texts), seeds, L=values["window"],
             denoise_steps=values["denoise_steps"], spacing=values["spacing"], sampling=sampling,
         )  # fmt: skip
+        start = self._now()
         with Progress(len(texts) * grid.n_tokens, callback) as progress:
             decoder.run(graph=graph, progress=progress)
+        return self._output(decoder, grid, self._now() - start, draw)
+
+    def _now(self) -> float:
+        """The time when the device has done all it was given."""
         if self.backbone.device.type == "cuda":
             torch.cuda.synchronize(self.backbone.device)
-        seconds = time.perf_counter() - start
-        return self._output(decoder, grid, seconds, draw)
+        return time.perf_counter()
 
     def _output(self, decoder: Decoder, grid: Grid, seconds: float, draw: bool) -> Output:
         w = decoder.window
@@ -146,13 +148,13 @@ class Pipeline:
         for b, text in enumerate(status):
             if text != "ok":
                 logger.warning("image %d: %s; its picture is not to be trusted", b, text)
-        start, images = time.perf_counter(), []
+        start, images = self._now(), []
         if draw:
             try:
                 images = self.backbone.images(self.backbone.codes(w.out, grid))
-            except RuntimeError as error:  # no picture decoder: the tokens are worth having
+            except (NoPictureDecoder, torch.OutOfMemoryError) as error:  # the tokens are worth having
                 logger.warning("no pictures: %s", error)
-        return Output(images, tokens, steps, lengths, status, seconds, time.perf_counter() - start)
+        return Output(images, tokens, steps, lengths, status, seconds, self._now() - start)
 
 
 def settle(backbone: Backbone, policy: Policy, grid: Grid, given: dict[str, Any]) -> dict[str, Any]:
@@ -200,9 +202,9 @@ class Progress:
 
 
 def load(
-    source: str | Path, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.bfloat16, **options: Any
+    source: str | Path, *, device: torch.device | str = "cpu", dtype: torch.dtype | None = None, **options: Any
 ) -> Pipeline:
-    """Load a checkpoint: a folder or a hub id.
+    """Load a checkpoint: an embedded model ("heroes-lumina", "heroes-emu3"), a folder or a hub id.
 
     Args:
         source, device, dtype, options: as in `sjd2.backbones.load_backbone`.

@@ -47,11 +47,10 @@ class Policy:
         draft: the token that a noisy slot is judged by: "token", none at all (it is not accepted); "nearest", the
             token nearest to its embedding; "sampled", the last prediction it was denoised toward.
         draft_epoch, verify_epoch: "iteration" draws new randomness in each forward pass, "fixed" the same per position.
-        levels: number of denoising steps of a new slot; 0 takes the user's ``denoise_steps``. Read if initial is noise.
+        levels: number of denoising steps of a new slot; 0 takes the user's ``denoise_steps``.
         refeed: A, the rows kept for committed tokens whose clean keys are not in the cache yet.
         shadow: S, extra rows that show the law of a slot whose left neighbour is unknown.
         window: L, where the policy dictates it.
-        lossless: whether the output law is that of ar.
     """
 
     name: str
@@ -65,7 +64,6 @@ class Policy:
     refeed: int = 1
     shadow: int = 0
     window: int | None = None
-    lossless: bool = True
 
     def __post_init__(self) -> None:
         for name, words in CHOICES.items():
@@ -73,19 +71,23 @@ class Policy:
                 raise ValueError(
                     f"policy {self.name}: {name} must be one of {', '.join(words)}, got {getattr(self, name)!r}"
                 )
-        if self.levels < 0 or self.shadow < 0 or self.refeed < 1:
+        if self.levels < 0 or self.shadow < 0 or self.refeed < 1 or (self.window is not None and self.window < 1):
             raise ValueError(
-                f"policy {self.name}: levels and shadow must be >= 0 and refeed >= 1, "
-                f"got {self.levels}, {self.shadow}, {self.refeed}"
+                f"policy {self.name}: levels and shadow must be >= 0, refeed and window >= 1, "
+                f"got {self.levels}, {self.shadow}, {self.refeed}, {self.window}"
             )
+        if self.initial == "none" and self.window != 1:  # what is carried over would be judged by its own law
+            raise ValueError(f"policy {self.name}: initial='none' needs window=1")
+        if self.levels and not self.noisy:
+            raise ValueError(f"policy {self.name}: levels needs initial='noise'")
         if self.shadow and (self.redraw != "couple" or not self.noisy):
             raise ValueError(f"policy {self.name}: shadow rows need redraw='couple' and initial='noise'")
         if self.accept == "match" and (self.redraw != "fresh" or self.noisy):
             raise ValueError(f"policy {self.name}: accept='match' needs redraw='fresh' and token drafts")
         if self.draft != "token" and (not self.noisy or self.redraw != "keep"):
             raise ValueError(f"policy {self.name}: draft={self.draft!r} needs initial='noise' and redraw='keep'")
-        if self.accept == "pure" and not self.noisy:
-            raise ValueError(f"policy {self.name}: accept='pure' needs initial='noise'")
+        if self.accept == "pure" and (not self.noisy or self.redraw != "keep"):
+            raise ValueError(f"policy {self.name}: accept='pure' needs initial='noise' and redraw='keep'")
 
     @property
     def noisy(self) -> bool:
@@ -97,6 +99,12 @@ class Policy:
         """Whether the laws that drafts were drawn from are needed."""
         return self.accept != "match" and self.initial != "none"
 
+    @property
+    def lossless(self) -> bool:
+        """Whether the output law is that of ar: drafts are kept by the ratio test only, with new randomness each time
+        where a slot may be redrawn more than once."""
+        return self.redraw == "fresh" or (self.redraw == "couple" and self.verify_epoch == "iteration")
+
 
 POLICIES: dict[str, Policy] = {
     policy.name: policy
@@ -107,8 +115,8 @@ POLICIES: dict[str, Policy] = {
         Policy("sjd"),
         Policy("gumbel", draft_epoch="fixed"),
         Policy("coupled", redraw="couple"),
-        Policy("sjd++", redraw="keep", lossless=False),
-        Policy("sjd2", redraw="keep", initial="noise", draft="nearest", refeed=16, lossless=False),
+        Policy("sjd++", redraw="keep"),
+        Policy("sjd2", redraw="keep", initial="noise", draft="nearest", refeed=16),
         Policy("sjd2-exact", redraw="couple", initial="noise", levels=1),
     )
 }

@@ -27,15 +27,43 @@ def verify_accept(
     redraw: str = "fresh",
 ) -> tuple[Tensor, Tensor, Tensor]:
     """See docs/operators.md, section verify_accept."""
-    B, L, V = p.shape
-    accept_len = torch.empty(B, dtype=torch.int32)
-    tokens = torch.empty(B, L, dtype=torch.int64)
-    ratio = torch.empty(B, L, dtype=torch.float32)
+    result = outputs(p)
+    numbers, _kept = addressed(
+        result, draft, p, q, seed, pos, fresh, epoch, verifiable, forced, done, accept=accept, redraw=redraw
+    )
+    module().verify_accept(*numbers, torch.get_num_threads())
+    return result
+
+
+def outputs(p: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """accept_len, tokens, ratio for the kernel to fill."""
+    B, L, _ = p.shape
+    accept_len = torch.empty(B, dtype=torch.int32, device=p.device)
+    tokens = torch.empty(B, L, dtype=torch.int64, device=p.device)
+    return accept_len, tokens, torch.empty(B, L, dtype=torch.float32, device=p.device)
+
+
+def addressed(
+    outputs: tuple[Tensor, Tensor, Tensor],
+    draft: Tensor,
+    p: Tensor,
+    q: Tensor,
+    seed: Tensor,
+    pos: Tensor,
+    fresh: Tensor | None = None,
+    epoch: Tensor | None = None,
+    verifiable: Tensor | None = None,
+    forced: Tensor | None = None,
+    done: Tensor | None = None,
+    *,
+    accept: str = "ratio",
+    redraw: str = "fresh",
+) -> tuple[list[int], list[Tensor | None]]:
+    """A call as addresses and sizes (csrc/bind_verify_accept.h), and the tensors that must outlive its use."""
     p, q, draft = rows_last(p), rows_last(q), draft.contiguous()
     small = [dense(x) for x in (seed, pos, fresh, epoch, verifiable, forced, done)]
-    module().verify_accept(
+    numbers = [
         address(draft), address(p), address(q), *p.stride()[:2], *q.stride()[:2], *map(address, small),
-        accept == "match", _REDRAW_CODES[redraw], B, L, V, address(accept_len), address(tokens), address(ratio),
-        torch.get_num_threads(),
-    )  # fmt: skip
-    return accept_len, tokens, ratio
+        accept == "match", _REDRAW_CODES[redraw], *p.shape, *map(address, outputs),
+    ]  # fmt: skip
+    return numbers, [draft, p, q, *small]

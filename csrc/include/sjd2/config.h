@@ -11,10 +11,17 @@
 #define SJD2_TARGET baseline
 #endif
 
+// SJD2_INLINE: pieces for host and device. SJD2_TEAM: what the threads of a team (cuda/team.h) run together; device code, or
+// under a plain C++ compiler the same code for tests.
 #ifdef __CUDACC__
 #define SJD2_INLINE __host__ __device__ __forceinline__
+#define SJD2_TEAM __device__ __forceinline__
+#define SJD2_PRAGMA(text) _Pragma(#text)
+#define SJD2_UNROLL(n) SJD2_PRAGMA(unroll n)
 #else
 #define SJD2_INLINE inline __attribute__((always_inline))
+#define SJD2_TEAM inline
+#define SJD2_UNROLL(n)
 #endif
 
 namespace sjd2 {
@@ -30,6 +37,17 @@ SJD2_INLINE float float_of(uint32_t bits) {
   float x;
   memcpy(&x, &bits, sizeof x);
   return x;
+}
+
+constexpr float kInfinity = __builtin_huge_valf();
+
+// a / b rounded to nearest, whatever flags a .cu file is compiled with.
+SJD2_INLINE float divide(float a, float b) {
+#ifdef __CUDA_ARCH__
+  return __fdiv_rn(a, b);
+#else
+  return a / b;
+#endif
 }
 
 }  // namespace SJD2_TARGET

@@ -18,7 +18,11 @@ SJD2_INLINE F uniform_of_halves(F high, F low) {
 }
 
 SJD2_INLINE float uniform(uint32_t word) {
+#ifdef __CUDA_ARCH__  // one conversion, rounded to nearest: the same number
+  return uniform_of_halves(0.0f, __uint2float_rn(word));
+#else
   return uniform_of_halves(float(int32_t(word >> 16)), float(int32_t(word & 0xFFFFu)));
+#endif
 }
 
 // (log(1 + f) - f + f*f/2) / f**3 on [sqrt(1/2) - 1, sqrt(2) - 1], own minimax fit.

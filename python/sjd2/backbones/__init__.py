@@ -5,7 +5,7 @@ try:
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError("sjd2.backbones needs transformers: pip install 'sjd2-kernels[decoder]'") from error
 
-from .base import Attend, Backbone, Defaults, Dims, Memory, Prompt
+from .base import Attend, Backbone, Defaults, Dims, Memory, NoPictureDecoder, Prompt
 from .emu3 import Emu3, Emu3Card
 from .loading import estimate_memory, load_backbone
 from .lumina_mgpt import LuminaCard, LuminaMGPT
@@ -21,6 +21,7 @@ __all__ = [
     "LuminaCard",
     "LuminaMGPT",
     "Memory",
+    "NoPictureDecoder",
     "Prompt",
     "TransformersBackbone",
     "estimate_memory",

@@ -51,14 +51,22 @@ def window_attention_forward(
     """The registered function: [R, H, M, D] queries -> [R, M, H, D], and None for the attention weights.
 
     Raises: ValueError where the window would be silently wrong: a mask or a cache besides the window's, a bidirectional
-    layer, dropout, a sliding window shorter than the cache, score capping or attention sinks.
+    layer, dropout, a sliding window shorter than the cache, score capping or attention sinks, a model that does not
+    hand the window on to its layers.
     """
+    if sjd2_window is None and attention_mask is not None and attention_mask.numel() == 0:
+        raise ValueError(
+            f"window attention: the model around {type(module).__name__} does not hand keyword arguments on to its "
+            "attention layers, so they cannot see the window"
+        )
     if sjd2_window is None:
         return sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
         )
     _check(module, query.shape[2], key, attention_mask, dropout, sjd2_window, kwargs)
     layer: int = module.layer_idx
+    if sjd2_window.called is not None:
+        sjd2_window.called.append(layer)
     time_k, time_v, level = sjd2_window.time_k, sjd2_window.time_v, sjd2_window.level
     # the three go together: without levels every row is clean, without timesteps no level is read
     timed = time_k is not None and time_v is not None and level is not None
@@ -120,15 +128,24 @@ def _check(
 def attached(model: PreTrainedModel) -> Iterator[PreTrainedModel]:
     """Within the context the model's own layers use window attention; afterwards what they used before."""
     before = model.config._attn_implementation
-    attach(model)
     try:
+        attach(model)
         yield model
     finally:
         model.set_attn_implementation({"": before})
 
 
 def attach(model: PreTrainedModel) -> None:
-    """Let the model's own layers use window attention; a sub-model's (Emu3's VQ attention) stay as they are."""
+    """Let the model's own layers use window attention; a sub-model's (Emu3's VQ attention) stay as they are.
+
+    Raises: ValueError for a model that does not ask transformers' AttentionInterface, or that keeps more than keys and
+    values of the past.
+    """
+    name = type(model).__name__
+    if model._is_stateful:
+        raise ValueError(f"window attention: {name} has recurrent layers, whose state cannot be rolled back")
+    if not model._can_set_attn_implementation():
+        raise ValueError(f"window attention: the layers of {name} do not use transformers' AttentionInterface")
     model.set_attn_implementation({"": NAME})
 
 

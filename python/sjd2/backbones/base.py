@@ -65,6 +65,7 @@ class Attend:
         level: [R, M] int32, or None when all rows are clean.
         done: [B] int32, or None.
         shadow, refeed: as in `window_attention`.
+        called: where it is a list, the layers that came for attention are noted in it.
     """
 
     k_cache: Sequence[Tensor] | Tensor
@@ -77,6 +78,7 @@ class Attend:
     done: Tensor | None = None
     shadow: int = 0
     refeed: int = 1
+    called: list[int] | None = None
 
 
 @dataclass(frozen=True)
@@ -116,6 +118,10 @@ class Defaults:
     def of(self, policy: str) -> dict[str, Any]:
         """The values for ``policy``."""
         return {**self.common, **self.policy.get(policy, {})}
+
+
+class NoPictureDecoder(RuntimeError):
+    """A model without a picture decoder was asked for a picture; the message names the missing file."""
 
 
 class Backbone(ABC):
@@ -190,7 +196,10 @@ class Backbone(ABC):
 
     @abstractmethod
     def decode(self, codes: Tensor) -> Tensor:
-        """[B, height, width] codes -> [B, pixel height, pixel width, 3] uint8 pictures."""
+        """[B, height, width] codes -> [B, pixel height, pixel width, 3] uint8 pictures.
+
+        Raises: NoPictureDecoder where there is none.
+        """
 
     @abstractmethod
     def memory(self) -> Memory:
@@ -238,7 +247,10 @@ class Backbone(ABC):
     @cached_property
     def cosine(self) -> tuple[Tensor, Tensor]:
         """Table [V, C] and bias [V] of `nearest_token`: the nearest image token by cosine in normalised space."""
-        return sjd2_kernels.cosine_table(self.table[: self.V], self.mean, self.std)
+        rows = self.table[: self.V].split(2048)  # in parts: the arithmetic is float64
+        parts = [sjd2_kernels.cosine_table(part, self.mean, self.std) for part in rows]
+        table, bias = (torch.cat(part) for part in zip(*parts, strict=True))
+        return table, bias
 
     def rows(self, ids: Tensor) -> Tensor:
         """[...] model ids -> [..., C] input rows."""

@@ -1,6 +1,7 @@
 """A checkpoint's grammar on disk: `sjd2.json` beside its config.json, and what can be read off a vocabulary.
 
-    {"family": "lumina-mgpt" | "emu3", "card": {fields of LuminaCard or Emu3Card that differ from the published model}}
+    {"family": "lumina-mgpt" | "emu3", "card": {fields of LuminaCard or Emu3Card that differ from the published model},
+     "data_set": "heroes" for the embedded models, whose captions and picture codes are those of `sjd2.heroes`}
 
 Published checkpoints have no such file: their special ids are looked up by name in the vocabulary map of config.json,
 where it has one.
@@ -14,6 +15,7 @@ from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ..atomic import replacing
 from .base import Defaults
 from .emu3 import Emu3Card
 from .lumina_mgpt import LuminaCard
@@ -43,12 +45,21 @@ EMU3_NAMES = {
 }
 
 
-def save_card(card: LuminaCard | Emu3Card, folder: Path) -> None:
-    """Write `sjd2.json` with the fields that differ from the published model's."""
+def save_card(card: LuminaCard | Emu3Card, folder: Path, data_set: str | None = None) -> None:
+    """Write `sjd2.json` with the fields that differ from the published model's, and the name of the data set."""
     family = next(name for name, kind in FAMILIES.items() if isinstance(card, kind))
     mine, published = asdict(card), asdict(type(card)())
     changed = {name: value for name, value in mine.items() if value != published[name]}
-    (folder / FILE).write_text(json.dumps({"family": family, "card": changed}, indent=2) + "\n", encoding="utf-8")
+    held = {"family": family, "card": changed} | ({"data_set": data_set} if data_set else {})
+    with replacing(folder / FILE) as scratch:
+        scratch.write_text(json.dumps(held, indent=2) + "\n", encoding="utf-8")
+
+
+def data_set_of(folder: Path) -> str | None:
+    """The data set that `sjd2.json` names, or None."""
+    path = folder / FILE
+    name: str | None = json.loads(path.read_text(encoding="utf-8")).get("data_set") if path.is_file() else None
+    return name
 
 
 def load_card(folder: Path) -> LuminaCard | Emu3Card | None:

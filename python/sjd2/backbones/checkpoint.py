@@ -21,16 +21,17 @@ from torch import Tensor, nn
 Rename = Callable[[str], "str | None"]
 Reshape = Callable[[str, Tensor, torch.Size], Tensor]
 
+EMBEDDED = Path(__file__).parents[1] / "heroes" / "checkpoints"  # models that come with the package, by name
 PATTERNS = ["*.json", "*.safetensors", "*.txt", "*.tiktoken"]
 PICKLES = ["*.bin", "*.ckpt", "*.pt", "*.pth"]
 
 
 def locate(source: str | Path, *, revision: str | None = None, allow_pickle: bool = False) -> Path:
-    """The local folder or file of a checkpoint: a path as it is, or a hub id ("owner/name") after download into the
-    hub's cache.
+    """The local folder or file of a checkpoint: a path as it is, the name of an embedded model, or a hub id
+    ("owner/name") after download into the hub's cache.
 
     Args:
-        source: path or hub id.
+        source: path, name or hub id.
         revision: of the hub repository.
         allow_pickle: whether pickled weights may be downloaded too.
 
@@ -39,12 +40,22 @@ def locate(source: str | Path, *, revision: str | None = None, allow_pickle: boo
     path = Path(source).expanduser()
     if path.exists():
         return path
+    if str(source) in embedded():
+        return EMBEDDED / str(source)
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", str(source)):
-        raise FileNotFoundError(f"load: {source} is neither a folder or file on this machine nor a hub id (owner/name)")
+        raise FileNotFoundError(
+            f"load: {source} is neither a folder or file on this machine, nor an embedded model "
+            f"({', '.join(embedded())}), nor a hub id (owner/name)"
+        )
     from huggingface_hub import snapshot_download
 
     patterns = PATTERNS + (PICKLES if allow_pickle else [])
     return Path(snapshot_download(str(source), revision=revision, allow_patterns=patterns))
+
+
+def embedded() -> list[str]:
+    """The names of the models that come with the package."""
+    return sorted(path.parent.name for path in EMBEDDED.glob("*/config.json"))
 
 
 def read_json(folder: Path, name: str, comes_from: str) -> dict[str, Any]:

@@ -13,8 +13,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -27,7 +29,7 @@ from transformers import (
 )
 
 from .base import Memory
-from .card import EMU3_NAMES, LUMINA_NAMES, image_ids, load_card, named
+from .card import EMU3_NAMES, LUMINA_NAMES, data_set_of, image_ids, load_card, named
 from .checkpoint import Checkpoint, fill, locate, open_checkpoint, read_json
 from .emu3 import Emu3, Emu3Card
 from .emu3_pictures import load_emu3_pictures, pictures_of
@@ -46,7 +48,7 @@ def load_backbone(
     source: str | Path,
     *,
     device: torch.device | str = "cpu",
-    dtype: torch.dtype = torch.bfloat16,
+    dtype: torch.dtype | None = None,
     vq: str | Path | None = None,
     vq_dtype: torch.dtype = torch.float32,
     tokenizer: Tokenize | str | Path | None = None,
@@ -57,8 +59,9 @@ def load_backbone(
     """Load a checkpoint.
 
     Args:
-        source: folder, or hub id ("owner/name").
-        device, dtype: of the language model; weights are converted one tensor at a time.
+        source: folder, name of an embedded model, or hub id ("owner/name").
+        device, dtype: of the language model; weights are converted one tensor at a time. None is bfloat16, and float32
+            for the embedded models, which are small.
         vq: file, folder or hub id of the picture decoder, where it is not part of the checkpoint.
         vq_dtype: of the picture decoder.
         tokenizer: a function text -> ids, or the folder or hub id whose tokenizer is read; None is ``source``.
@@ -74,6 +77,8 @@ def load_backbone(
     config = read_json(folder, "config.json", f"{LUMINA_FROM}, {EMU3_FROM}")
     lumina = family(config, folder) == "lumina-mgpt"
     comes_from = LUMINA_FROM if lumina else EMU3_FROM
+    data_set = data_set_of(folder)
+    dtype = dtype or (torch.float32 if data_set else torch.bfloat16)
     checkpoint = open_checkpoint(folder, comes_from=comes_from, allow_pickle=allow_pickle)
     model = _empty(config, folder)
     if lumina:
@@ -84,8 +89,11 @@ def load_backbone(
         fill(model, checkpoint, dtype=dtype, device=device, rename=emu3_name, comes_from=comes_from)
     model.train(False)
     if not callable(tokenizer):
-        tokenizer = load_tokenizer(folder if tokenizer is None else locate(tokenizer), comes_from)
-    if pictures is None and vq is not None:
+        words = load_tokenizer(folder if tokenizer is None else locate(tokenizer), comes_from)
+        tokenizer = words if data_set is None else cast(Tokenize, _heroes().understanding(words))
+    if pictures is None and data_set is not None:
+        pictures = _heroes().drawn(data_set)
+    elif pictures is None and vq is not None:
         load = load_vqgan if lumina else load_emu3_pictures
         decoder = load(vq, dtype=vq_dtype, device=device, allow_pickle=allow_pickle)
         pictures = getattr(decoder, "pictures", decoder)
@@ -168,6 +176,11 @@ def _config(kind: type[PreTrainedConfig], values: dict[str, Any]) -> PreTrainedC
     if theta is not None and not names.get("rope_parameters"):
         names["rope_parameters"] = {"rope_type": "default", **(scaling or {}), "rope_theta": float(theta)}
     return kind(**names)
+
+
+def _heroes() -> ModuleType:
+    """Captions and pictures of the embedded models; imported late, it imports this package."""
+    return import_module("sjd2.heroes.model")
 
 
 def _inside(

@@ -8,6 +8,7 @@ multiplied.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import cast
 
 import torch
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from .attention import attach, no_mask
-from .base import Attend, Backbone, Defaults, Dims, Memory
+from .base import Attend, Backbone, Defaults, Dims, Memory, NoPictureDecoder
 from .noise_space import timestep_embedding
 
 Tokenize = Callable[[str], Sequence[int]]
@@ -69,7 +70,7 @@ class TransformersBackbone(Backbone):
         self.dims = Dims(
             layers=config.num_hidden_layers,
             H=config.num_attention_heads,
-            Hkv=config.num_key_value_heads or config.num_attention_heads,
+            Hkv=getattr(config, "num_key_value_heads", None) or config.num_attention_heads,
             D=D,
             C=config.hidden_size,
             max_positions=max_positions or config.max_position_embeddings,
@@ -116,17 +117,23 @@ class TransformersBackbone(Backbone):
 
     def head(self, hidden: Tensor) -> Tensor:
         """See `Backbone.head`."""
+        return nn.functional.linear(hidden, *(self._gathered if self._run is None else self._head_rows(self._run)))
+
+    def _head_rows(self, pick: Tensor | slice) -> tuple[Tensor, Tensor | None]:
         weight, bias = self.lm_head.weight.detach(), self.lm_head.bias
-        pick = self.ids[: self.V] if self._run is None else self._run
-        return nn.functional.linear(hidden, weight[pick], None if bias is None else bias.detach()[pick])
+        return weight[pick], None if bias is None else bias.detach()[pick]
+
+    @cached_property
+    def _gathered(self) -> tuple[Tensor, Tensor | None]:
+        return self._head_rows(self.ids[: self.V])
 
     def decode(self, codes: Tensor) -> Tensor:
         """See `Backbone.decode`.
 
-        Raises: RuntimeError without a picture decoder; the message names the missing file.
+        Raises: NoPictureDecoder; the message names the missing file.
         """
         if self.pictures is None:
-            raise RuntimeError(f"{self.name}: cannot draw the picture: {self.no_pictures}")
+            raise NoPictureDecoder(f"{self.name}: cannot draw the picture: {self.no_pictures}")
         return self.pictures(codes)
 
     def memory(self) -> Memory:

@@ -1,0 +1,1 @@
+"""The commands of `sjd2`, one module each; `sjd2.cli` lists them."""

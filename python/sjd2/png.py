@@ -1,0 +1,58 @@
+"""Pictures as PNG files: enlarged, with what made them written in, there whole or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from .atomic import replacing
+
+
+def enlarge(picture: Image.Image, scale: int) -> Image.Image:
+    """``picture`` with every pixel as a square of ``scale`` x ``scale``.
+
+    Example:
+        >>> enlarge(Image.new("RGB", (3, 2)), 4).size
+        (12, 8)
+    """
+    return picture.resize((picture.width * scale, picture.height * scale), Image.Resampling.NEAREST)
+
+
+def scale_to(size: tuple[int, int], least: int) -> int:
+    """The smallest scale that makes the longer side of (width, height) at least ``least`` pixels.
+
+    Example:
+        >>> scale_to((32, 32), 512), scale_to((768, 512), 512)
+        (16, 1)
+    """
+    return max(1, -(-least // max(size)))
+
+
+def check_png(path: Path) -> None:
+    """Refuse a name that `save_png` would refuse, before any work is done.
+
+    Raises: ValueError for a name that does not end in .png, or that is a folder.
+    """
+    if path.suffix.lower() != ".png" or path.is_dir():
+        raise ValueError(f"out must be the name of a .png file, got {path}")
+
+
+def save_png(picture: Image.Image, path: Path, text: Mapping[str, object] | None = None) -> None:
+    """Write a PNG file; a reader, or an interruption, sees the old file or the new one.
+
+    Args:
+        picture: any Pillow picture.
+        path: its folder is made where it is missing.
+        text: PNG text chunks, keyword -> value.
+
+    Raises: OSError where the file cannot be written; nothing is left behind.
+    """
+    chunks = PngInfo()
+    for keyword, value in (text or {}).items():
+        chunks.add_text(keyword, str(value))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as scratch:
+        picture.save(scratch, format="png", pnginfo=chunks)

@@ -1,0 +1,155 @@
+"""Every Triton kernel compiles for sm_90 without spills, the table of all architectures is not older than the kernels,
+and what bench/aot.py complains about it sees."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+
+from sjd2_kernels.schemas import SCHEMAS
+
+ROOT = Path(__file__).resolve().parent.parent
+OPERATORS = sorted(path.stem for path in ROOT.glob("sjd2_kernels/triton/*.py") if path.stem in SCHEMAS)
+
+
+@pytest.fixture(scope="module")
+def aot() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("aot", ROOT / "bench" / "aot.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["aot"] = module  # where dataclasses look for their module
+    spec.loader.exec_module(module)
+    return module
+
+
+def without_interpreter(program: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run a program from a file (kernels need their source) in a process that can compile, with a cold cache."""
+    file = folder / "program.py"
+    file.write_text(f"import sys\nsys.path.append({str(ROOT)!r})\n{program}")
+    settings = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    settings |= {"TRITON_CACHE_DIR": str(folder / "cache")}
+    return subprocess.run([sys.executable, str(file)], capture_output=True, text=True, env=settings)
+
+
+COMPILE = """
+from bench import aot
+if __name__ == "__main__":
+    sys.exit(aot.main(["--arch", "90", "--out", {out!r}]))
+"""
+
+
+def test_default_configurations_compile_without_spills(aot: ModuleType, tmp_path: Path) -> None:
+    """All operators, with the installed triton, for sm_90."""
+    out = tmp_path / "out.json"
+    done = without_interpreter(COMPILE.format(out=str(out)), tmp_path)
+    assert done.returncode == 0, done.stderr
+    digests, rows = aot.read(out)
+    assert sorted(digests) == OPERATORS
+    assert [f"{row.kernel}, {row.case}: {row.complaints}" for row in rows if row.complaints] == []
+    assert all(row.arch == 90 and 0 < row.registers <= 255 and row.blocks >= 1 for row in rows)
+
+
+def test_the_table_is_not_older_than_the_kernels(aot: ModuleType) -> None:
+    text = ROOT.joinpath("docs", "compiled.md").read_text()
+    (sources,) = re.findall(r"<!-- sources (.*) -->", text)
+    assert json.loads(sources) == {name: aot.digest(name) for name in OPERATORS}, "run make aot"
+    assert "| triton | sm_80 | sm_90 | sm_100 |" in text
+    lines = [line.split(" | ") for line in text.splitlines() if line.startswith("|") and "_kernel" in line]
+    assert {line[3] for line in lines} >= {"3.6.0", "3.9.0"}
+    assert all(re.fullmatch(r"\d+ / \d+ / \d+", cell.rstrip(" |")) for line in lines for cell in line[4:])
+
+
+BAD_KERNELS = """
+import torch, triton, triton.language as tl
+from bench import aot
+
+@triton.jit
+def spilling(x, BLOCK: tl.constexpr):
+    b = tl.load(x + tl.arange(0, BLOCK))
+    tl.store(x + tl.arange(0, BLOCK), b - tl.sum(b))
+
+@triton.jit
+def inexact(x):
+    b = tl.load(x + tl.arange(0, 128))
+    tl.store(x + tl.arange(0, 128), b * b + b / 3.0 + tl.exp2(b))
+
+@triton.jit
+def large(x, BLOCK: tl.constexpr):
+    rows, columns = tl.arange(0, BLOCK)[:, None], tl.arange(0, BLOCK)[None, :]
+    b = tl.dot(tl.load(x + rows * BLOCK + columns), tl.load(x + columns * BLOCK + rows))
+    tl.store(x + rows * BLOCK + columns, b.to(tl.bfloat16))
+
+x = torch.empty(2**18)
+h = x.bfloat16()
+for call in (
+    lambda: spilling[(1,)](x, BLOCK=2**13, num_warps=1, enable_fp_fusion=False),
+    lambda: inexact[(1,)](x, enable_fp_fusion=True),
+    lambda: large[(1,)](h, BLOCK=256, num_warps=8, enable_fp_fusion=False),
+):
+    print(*[c for row in aot.compile_case("commit", "bad", call, 90) for c in row.complaints], sep="; ")
+"""
+
+
+def test_bad_kernels_are_seen(tmp_path: Path) -> None:
+    """Spills, fused and approximate arithmetic in an operator of rung L3, too much shared memory."""
+    done = without_interpreter(BAD_KERNELS, tmp_path)
+    assert done.returncode == 0, done.stderr
+    spilling, inexact, large = done.stdout.splitlines()
+    assert re.match(r"[1-9]\d* bytes of spills, [1-9]\d* bytes of local memory", spilling)
+    assert re.match(r"inexact instructions div\.\w+\.f32, ex2\.approx\S*, fma\.rn\.f32", inexact)
+    assert "bytes of shared memory, a block may have 232448" in large
+
+
+@pytest.mark.parametrize(
+    ("arch", "registers", "warps", "shared", "blocks"),
+    [(90, 32, 1, 0, 32), (90, 64, 8, 0, 4), (90, 65, 8, 0, 3), (90, 255, 16, 0, 0), (80, 32, 4, 81 * 1024, 2),
+     (90, 32, 4, 227 * 1024, 1), (90, 16, 32, 0, 2)],
+)  # fmt: skip
+def test_resident_blocks(aot: ModuleType, arch: int, registers: int, warps: int, shared: int, blocks: int) -> None:
+    """CUDA's occupancy calculator: registers in portions of 256 a warp, 1 KiB of shared memory kept back a block."""
+    assert aot.resident(arch, registers, warps, shared) == blocks
+
+
+LOG = "ptxas info    : 0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads\n: Used 40 registers\n"
+
+
+def measured(aot: ModuleType, log: str, ptx: str = "", operator: str = "commit", shared: int = 0) -> Any:
+    metadata = SimpleNamespace(shared=shared, num_warps=4, triton_version="3.9.0")
+    compiled = SimpleNamespace(metadata=metadata, name="some_kernel", asm={"ptx": ptx})
+    return aot.measured(compiled, log, 90, operator=operator, case="c", options={"BLOCK": 64, "num_warps": 4})
+
+
+def test_what_ptxas_says_is_understood(aot: ModuleType) -> None:
+    good = measured(aot, LOG)
+    assert (good.registers, good.spills, good.local, good.complaints) == (40, 0, 0, [])
+    assert measured(aot, LOG.replace("0 bytes spill loads", "8 bytes spill loads")).spills == 8
+    assert measured(aot, LOG.replace("0 bytes stack", "16 bytes stack")).local == 16
+    assert "serialised (C7515)" in measured(aot, LOG + "(C7515) Potential Performance Loss").complaints[0]
+    assert "no registers" in measured(aot, "").complaints[0]
+    assert measured(aot, LOG, "fma.rn.f32 %f1;", "window_attention").complaints == []
+    assert measured(aot, LOG, "mul.ftz.f32 %f1;").complaints == ["inexact instructions mul.ftz.f32"]
+    exact = "div.rn.f32 %f1; mul.rn.f32 %f2; fma.wide.u32 %r1; mad.lo.s32 %r1;"
+    assert measured(aot, LOG, exact).complaints == []
+
+
+def test_table_and_file(aot: ModuleType, tmp_path: Path) -> None:
+    rows = [measured(aot, LOG), measured(aot, LOG, "fma.rn.f32 %f1;")]
+    aot.write(tmp_path / "a.json", {"commit": "12"}, rows)
+    aot.write(tmp_path / "b.json", {"commit": "13"}, rows)
+    assert aot.read(tmp_path / "a.json") == ({"commit": "12"}, rows)
+    with pytest.raises(SystemExit, match=r"b.json is of other sources than .*a.json; run make aot again"):
+        aot.read(tmp_path / "a.json", tmp_path / "b.json")
+    last = aot.table({"commit": "12"}, rows[:1]).splitlines()
+    assert last[-3] == "| some_kernel | c | BLOCK=64 num_warps=4 | 3.9.0 | 40 / 0 / 12 |"
+    assert last[-1] == '<!-- sources {"commit": "12"} -->'
+    assert "12 **inexact instructions fma.rn.f32** |" in aot.table({}, rows)
