@@ -120,8 +120,12 @@ CASES: dict[str, dict[str, Case]] = {
         "V=184622, L=300": verify_accept(184622, L=300),
     },
     "commit": {"L=96, A=16, G=2": commit(96, 16, 2), "L=128, A=1, G=1": commit(128, 1, 1)},
-    "noise_embed": {"bf16": noise_embed(torch.bfloat16), "f32": noise_embed(torch.float32)},
-    "noise_embed_backward": {"bf16": noise_embed_backward(torch.bfloat16), "f32": noise_embed_backward(torch.float32)},
+    "noise_embed": {
+        "bf16": noise_embed(torch.bfloat16),
+        "f32": noise_embed(torch.float32),
+        "backward, bf16": noise_embed_backward(torch.bfloat16),
+        "backward, f32": noise_embed_backward(torch.float32),
+    },
     "noise_mix": {"bf16": noise_mix(torch.bfloat16), "f32": noise_mix(torch.float32)},
     "nearest_token": {
         "V=8192, bf16": nearest_token(8192, torch.bfloat16),

@@ -41,15 +41,14 @@ def test_of_the_operator(test: Callable[..., None], arguments: dict[str, Any]) -
 
 
 def test_a_split_of_float32_in_three_is_exact() -> None:
-    """The winner by 2**-22 of a score is found with a bfloat16 table, where a state rounded to bfloat16 would tie."""
+    """A winner by 2**-23 is found with a bfloat16 table, where a state of two bfloat16 would tie."""
     C, V = 64, 200
     state, table = torch.zeros(1, 2, C), torch.zeros(V, C, dtype=torch.bfloat16)
-    state[0, :, 0] = 1 + 2.0**-23
-    state[0, 1, 0] = -(1 + 2.0**-23)
+    state[0, 0, 0], state[0, 1, 0] = 1 + 2.0**-9 + 2.0**-23, -(1 + 2.0**-9 + 2.0**-23)
     table[7, 0], table[150, 0] = 1.0, -1.0
     bias = torch.full((V,), -10.0)
     bias[7] = bias[150] = 0.0
-    bias[3] = 1.0  # the score of a state that was rounded to bfloat16, at a lower id
+    bias[3] = 1 + 2.0**-9  # the score of a state without its last part, at a lower id
     got = sjd2_kernels.nearest_token(state, table, bias, backend="triton")
     assert got.tolist() == [[7, 150]]
 

@@ -10,11 +10,12 @@ import test_window_attention as operator
 import torch
 import triton
 import triton.language as tl
-from _attention_cases import NAN, arranged, case, check_error, oracle, run
+from _attention_cases import NAN, arranged, caches_after, case, check_error, clones, oracle, run
 from _live import TRITON_DEVICE
-from _noise_cases import assert_same
+from _noise_cases import assert_same, generator, sparse
 from _triton_device import triton_device  # noqa: F401
 
+import sjd2_kernels
 from sjd2_kernels.triton import window_attention as kernels
 from sjd2_kernels.triton.launch import Config
 
@@ -130,6 +131,39 @@ def test_a_prefix_of_nan_behind_every_part(force: Callable[..., None]) -> None:
         assert run(c, "triton")[0].isfinite().all()
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_any_shape(seed: int, force: Callable[..., None]) -> None:
+    """Random shapes, with rows past the capacity, lengths and starts outside their ranges, images that are done."""
+    force(16, 16, 32, 3)
+    g = generator(seed)
+
+    def draw(low: int, high: int) -> int:
+        return int(torch.randint(low, high + 1, (), generator=g))
+
+    B, copies, Hkv, S = draw(1, 2), draw(1, 2), draw(1, 2), draw(0, 100)
+    R, M = B * copies, draw(1, 20)
+    kv_len, start = ([draw(-5, top + 5) for _ in range(R)] for top in (S, M))
+    c = case(M, kv_len, Hkv * draw(1, 4), Hkv, draw(1, 70), R=R, S=S, q_start=start, seed=seed)
+    c["done"] = torch.tensor([draw(0, 3) == 0 for _ in range(B)]).int() * draw(1, 5)
+    out, *caches = run(c, "triton")
+    torch.testing.assert_close(out.double(), oracle(c), rtol=0, atol=4e-6)
+    assert_same(tuple(caches), caches_after(c), "cache")
+
+
+@pytest.mark.parametrize("value", [NAN, float("inf")])
+def test_a_value_that_is_not_finite_reaches_those_who_see_it(value: float, force: Callable[..., None]) -> None:
+    """Rows before it keep their bits; it and the rows after it are NaN, as in the reference."""
+    force(16, 16, 64, 1)
+    c = case(20, [30], 4, 2, 16, R=1, q_start=[0])
+    before, *_ = run(c, "triton")
+    c["v"][0, 7, 1] = value
+    after, *_ = run(c, "triton")
+    assert_same(after[:, :, :2], before[:, :, :2], "the other kv head")
+    assert_same(after[:, :7], before[:, :7], "rows before")
+    assert after[:, 7:, 2:].isnan().all()
+    assert_same(after.isnan(), run(c, "reference")[0].isnan())
+
+
 def test_scores_that_run_away(force: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
     force(64, 64, 64, 2)
     monkeypatch.setattr(operator, "BACKENDS", ["triton"])
@@ -139,6 +173,18 @@ def test_scores_that_run_away(force: Callable[..., None], monkeypatch: pytest.Mo
 
 def test_b22_far_rows() -> None:
     operator.test_b22_far_rows("triton")
+
+
+def test_b22_far_keys(force: Callable[..., None]) -> None:
+    """Keys 2**26 elements apart: an offset inside one block of 64 keys does not fit 32 bits."""
+    force(16, 64, 64, 1)
+    c = case(3, [40], 2, 1, 8, R=1, S=44, dtype=BFLOAT16, q_start=[0])
+    pages, far = sparse(44 * 2**26, BFLOAT16), clones(c)
+    for i, name in enumerate(("k_cache", "v_cache")):
+        far[name] = pages.as_strided((1, 1, 44, 8), (8, 8, 2**26, 1), 512 * i)
+        far[name].copy_(c[name])
+    out = sjd2_kernels.window_attention(**far, backend="triton")
+    assert_same((out, far["k_cache"], far["v_cache"]), run(c, "triton"))
 
 
 def test_levels_outside_their_range_see_no_timestep() -> None:

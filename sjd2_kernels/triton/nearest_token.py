@@ -1,10 +1,10 @@
 """nearest_token in Triton: token[slot] = argmax over v of state[slot] . table[v] + bias[v]; ties to the lowest id.
 
-Three kernels. `pack_kernel`, one program per slot and BC channels: slots that need no scores (a draft is there, the
-image is done) get their token; the others are copied side by side in the order of the slots, a float32 as the sum of
-three bfloat16 where the table is bfloat16, which is exact and makes the product one of the matrix units.
-`score_kernel`, one program per BV ids and BM packed slots: a matrix product over the channels with bias and argmax
-folded in; the scores die in registers. `pick_kernel`, one program per packed slot: the best of the blocks.
+Three kernels. Pack: one program per slot and BC channels. Slots that need no scores (a draft is there, the image is
+done) get their token; the others are copied side by side in the order of the slots, a float32 as the sum of three
+bfloat16 where the table is bfloat16, which is exact and makes the product one of the matrix units. Score: one program
+per BV ids and BM packed slots, a matrix product over the channels with bias and argmax folded in; the scores die in
+registers. Pick: one program per packed slot, the best of the blocks.
 
 Bytes: the table once per BM slots that need scores (as a rule one tile), read from memory; the packed slots once per
 BV ids, from the second-level cache. Determinism: channels in ascending order for every slot whatever stands beside it,
@@ -64,7 +64,7 @@ def _upper(b_x):
 
 
 @triton.jit
-def pack_kernel(
+def nearest_token_pack_kernel(
     state, draft, done, token, packed, slots, count, s_image, s_slot, L, C, total, padded, blocks,
     TERMS: tl.constexpr, BC: tl.constexpr,
 ):  # fmt: skip
@@ -111,7 +111,7 @@ def _tile(p, m, DOT: tl.constexpr):
 
 
 @triton.jit
-def score_kernel(
+def nearest_token_score_kernel(
     packed, count, table, bias, best, winner, s_table, C, V, padded, tiles, blocks,
     TERMS: tl.constexpr, DOT: tl.constexpr, EVEN: tl.constexpr, WIDE: tl.constexpr,
     BM: tl.constexpr, BV: tl.constexpr, BK: tl.constexpr,
@@ -153,7 +153,7 @@ def score_kernel(
 
 
 @triton.jit
-def pick_kernel(best, winner, slots, count, token, blocks, BB: tl.constexpr):
+def nearest_token_pick_kernel(best, winner, slots, count, token, blocks, BB: tl.constexpr):
     """The best of all blocks for one packed slot; id 0 where no score is a number."""
     i_m = tl.program_id(0).to(tl.int64)
     if i_m >= tl.load(count):
@@ -191,16 +191,18 @@ def nearest_token(
         slots, count = (state.new_empty(n, dtype=torch.int32) for n in (B * L, 1))
         best = state.new_empty((tiles * BM, blocks))
         winner = best.new_empty(best.shape, dtype=torch.int32)
-        pack_kernel[(B * L * parts,)](
+        nearest_token_pack_kernel[(B * L * parts,)](
             state, draft, done, token, packed, slots, count, *state.stride()[:2], L, C, B * L, tiles * BM, parts,
             TERMS=terms, **PACK.options(), enable_fp_fusion=False,
         )  # fmt: skip
-        score_kernel[(tiles * blocks,)](
+        nearest_token_score_kernel[(tiles * blocks,)](
             packed, count, table, bias, best, winner, table.stride(0), C, V, tiles * BM, tiles, blocks,
             TERMS=terms, DOT=matrix_type(kind), EVEN=C % BK == 0,
             WIDE=max(BV * table.stride(0), BM * C) >= 2**31, **config.options(), enable_fp_fusion=True,
         )  # fmt: skip
-        pick_kernel[(B * L,)](best, winner, slots, count, token, blocks, **PICK.options(), enable_fp_fusion=False)
+        nearest_token_pick_kernel[(B * L,)](
+            best, winner, slots, count, token, blocks, **PICK.options(), enable_fp_fusion=False
+        )
 
     launch("nearest_token", CONFIGS, state, run, case=_case(table), shape=(B * L, C, V))
     return token

@@ -1,17 +1,16 @@
 """window_attention in Triton: out[m] = sum_s w[m, s] value[s], w = softmax of scale * q[m] . key[s] over what m sees.
 
-Two kernels. `split_kernel`, one program per tile of BM queries, part of the prefix, and model row x kv head: the live
-rows, counted from q_start, are packed (row, head) so that the heads of a group fill a tile. The prefix is read in
-blocks of BN keys without a mask, its last block with one; the last part also takes the causal window, from the inputs k
-and v. It leaves the largest score, the sum of the weights and the weighted values of its part. `merge_kernel`, one
-program per BR rows, head and model row: begins with the timestep's score and value, adds the parts in ascending order,
-writes the output, and writes the rows' keys and values to the cache behind the prefix, where `split_kernel` does not
-read.
+Two kernels. Split: one program per tile of BM queries, part of the prefix, and model row x kv head. The live rows,
+counted from q_start, are packed (row, head) so that the heads of a group fill a tile; the prefix is read in blocks of
+BN keys without a mask, its last block with one; the last part also takes the causal window, from the inputs k and v. It
+leaves the largest score, the sum of the weights and the weighted values of its part. Merge: one program per BR rows,
+head and model row. It begins with the timestep's score and value, adds the parts in ascending order, writes the output,
+and writes the rows' keys and values to the cache behind the prefix, where split does not read.
 
 Bytes: the cache up to kv_len once per tile, q, k, v and out, and the parts in float32, written and read once.
 Determinism: a row's parts depend on its length and the configuration only, blocks begin at fixed key positions, and the
-merge is in fixed order: rung L2. The timestep is not where `split_kernel` begins because ptxas then serialises the
-matrix instructions of sm_90 (its warning C7515).
+merge is in fixed order: rung L2. The timestep is not where split begins because ptxas then serialises the matrix
+instructions of sm_90 (its warning C7515).
 """
 
 from typing import Any
@@ -121,7 +120,7 @@ def _weigh(b_o, b_top, b_total, b_q, b_k, m_seen, scale):
 
 
 @triton.jit
-def split_kernel(
+def window_attention_split_kernel(
     q, k, v, k_cache, v_cache, kv_len, q_start, done, values, tops, totals, scale,
     s_qr, s_qm, s_qh, s_kr, s_km, s_kh, s_vr, s_vm, s_vh, s_ckr, s_ckh, s_cks, s_cvr, s_cvh, s_cvs,
     R, M, H, Hkv, S, images, tiles, parts, most,
@@ -177,7 +176,7 @@ def split_kernel(
         for j in tl.range(0, seen, BN, num_stages=1):
             m_n = j + o_n < seen
             m_seen = (j + o_n)[None, :] <= o_j[:, None]
-            # a weight of zero does not stop a value that is not finite: its row goes, and who sees it becomes NaN
+            # a weight of zero does not stop a value that is not finite: its row goes, and all of who sees it is NaN
             b_v = _rows(p_v, o_n, s_vm, o_d, m_n, D, BD, DOT)
             b_bad = tl.sum(tl.where(tl.abs(b_v.to(tl.float32)) < float("inf"), 0, 1), 1)  # [BN]
             b_k = _rows(p_k, o_n, s_km, o_d, m_n, D, BD, DOT)
@@ -197,7 +196,7 @@ def split_kernel(
 
 
 @triton.jit
-def merge_kernel(
+def window_attention_merge_kernel(
     q, k, v, k_cache, v_cache, kv_len, q_start, time_k, time_v, level, done, values, tops, totals, out, scale,
     s_qr, s_qm, s_qh, s_kr, s_km, s_kh, s_vr, s_vm, s_vh, s_ckr, s_ckh, s_cks, s_cvr, s_cvh, s_cvs,
     R, M, H, Hkv, S, images, levels, blocks, most,
@@ -273,12 +272,12 @@ def _run(config: Config, c: dict[str, Any], out: Tensor, scale: float, images: i
         *(M * x.stride(1) + H * x.stride(2) for x in (q, k, v)), *(BN * x.stride(2) for x in (k_cache, v_cache)),
     )  # fmt: skip
     shapes = {"G": G, "D": D, "BD": max(triton.next_power_of_2(D), 16), "BN": BN, "LEAST": LEAST}
-    split_kernel[(tiles * parts * R * Hkv,)](
+    window_attention_split_kernel[(tiles * parts * R * Hkv,)](
         q, k, v, k_cache, v_cache, c["kv_len"], c["q_start"], c["done"], values, tops, totals, scale, *strides,
         R, M, H, Hkv, S, images, tiles, parts, most, **shapes, BM=BM, WIDE=far >= 2**31, DOT=matrix_type(q.dtype),
         num_warps=config.num_warps, num_stages=config.num_stages, enable_fp_fusion=True,
     )  # fmt: skip
-    merge_kernel[(blocks * H * R,)](
+    window_attention_merge_kernel[(blocks * H * R,)](
         q, k, v, k_cache, v_cache, c["kv_len"], c["q_start"], c["time_k"], c["time_v"], c["level"], c["done"],
         values, tops, totals, out, scale, *strides, R, M, H, Hkv, S, images, levels, blocks, most, **shapes,
         **MERGE.options(), enable_fp_fusion=True,
