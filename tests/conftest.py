@@ -10,7 +10,9 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,6 +22,7 @@ from hypothesis import settings
 import sjd2_kernels
 from sjd2_kernels import backends
 
+sys.path.append(str(Path(__file__).resolve().parent.parent))  # for bench; last, so that installed packages come first
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"  # before anything imports triton: its kernels run on CPU tensors
 

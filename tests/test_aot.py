@@ -3,33 +3,22 @@ and what bench/aot.py complains about it sees."""
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from bench import aot
 from sjd2_kernels.schemas import SCHEMAS
 
 ROOT = Path(__file__).resolve().parent.parent
 OPERATORS = sorted(path.stem for path in ROOT.glob("sjd2_kernels/triton/*.py") if path.stem in SCHEMAS)
-
-
-@pytest.fixture(scope="module")
-def aot() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("aot", ROOT / "bench" / "aot.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["aot"] = module  # where dataclasses look for their module
-    spec.loader.exec_module(module)
-    return module
 
 
 def without_interpreter(program: str, folder: Path) -> subprocess.CompletedProcess[str]:
@@ -48,7 +37,7 @@ if __name__ == "__main__":
 """
 
 
-def test_default_configurations_compile_without_spills(aot: ModuleType, tmp_path: Path) -> None:
+def test_default_configurations_compile_without_spills(tmp_path: Path) -> None:
     """All operators, with the installed triton, for sm_90."""
     out = tmp_path / "out.json"
     done = without_interpreter(COMPILE.format(out=str(out)), tmp_path)
@@ -59,7 +48,7 @@ def test_default_configurations_compile_without_spills(aot: ModuleType, tmp_path
     assert all(row.arch == 90 and 0 < row.registers <= 255 and row.blocks >= 1 for row in rows)
 
 
-def test_the_table_is_not_older_than_the_kernels(aot: ModuleType) -> None:
+def test_the_table_is_not_older_than_the_kernels() -> None:
     text = ROOT.joinpath("docs", "compiled.md").read_text()
     (sources,) = re.findall(r"<!-- sources (.*) -->", text)
     assert json.loads(sources) == {name: aot.digest(name) for name in OPERATORS}, "run make aot"
@@ -116,7 +105,7 @@ def test_bad_kernels_are_seen(tmp_path: Path) -> None:
     [(90, 32, 1, 0, 32), (90, 64, 8, 0, 4), (90, 65, 8, 0, 3), (90, 255, 16, 0, 0), (80, 32, 4, 81 * 1024, 2),
      (90, 32, 4, 227 * 1024, 1), (90, 16, 32, 0, 2)],
 )  # fmt: skip
-def test_resident_blocks(aot: ModuleType, arch: int, registers: int, warps: int, shared: int, blocks: int) -> None:
+def test_resident_blocks(arch: int, registers: int, warps: int, shared: int, blocks: int) -> None:
     """CUDA's occupancy calculator: registers in portions of 256 a warp, 1 KiB of shared memory kept back a block."""
     assert aot.resident(arch, registers, warps, shared) == blocks
 
@@ -124,27 +113,27 @@ def test_resident_blocks(aot: ModuleType, arch: int, registers: int, warps: int,
 LOG = "ptxas info    : 0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads\n: Used 40 registers\n"
 
 
-def measured(aot: ModuleType, log: str, ptx: str = "", operator: str = "commit", shared: int = 0) -> Any:
+def measured(log: str, ptx: str = "", operator: str = "commit", shared: int = 0) -> Any:
     metadata = SimpleNamespace(shared=shared, num_warps=4, triton_version="3.9.0")
     compiled = SimpleNamespace(metadata=metadata, name="some_kernel", asm={"ptx": ptx})
     return aot.measured(compiled, log, 90, operator=operator, case="c", options={"BLOCK": 64, "num_warps": 4})
 
 
-def test_what_ptxas_says_is_understood(aot: ModuleType) -> None:
-    good = measured(aot, LOG)
+def test_what_ptxas_says_is_understood() -> None:
+    good = measured(LOG)
     assert (good.registers, good.spills, good.local, good.complaints) == (40, 0, 0, [])
-    assert measured(aot, LOG.replace("0 bytes spill loads", "8 bytes spill loads")).spills == 8
-    assert measured(aot, LOG.replace("0 bytes stack", "16 bytes stack")).local == 16
-    assert "serialised (C7515)" in measured(aot, LOG + "(C7515) Potential Performance Loss").complaints[0]
-    assert "no registers" in measured(aot, "").complaints[0]
-    assert measured(aot, LOG, "fma.rn.f32 %f1;", "window_attention").complaints == []
-    assert measured(aot, LOG, "mul.ftz.f32 %f1;").complaints == ["inexact instructions mul.ftz.f32"]
+    assert measured(LOG.replace("0 bytes spill loads", "8 bytes spill loads")).spills == 8
+    assert measured(LOG.replace("0 bytes stack", "16 bytes stack")).local == 16
+    assert "serialised (C7515)" in measured(LOG + "(C7515) Potential Performance Loss").complaints[0]
+    assert "no registers" in measured("").complaints[0]
+    assert measured(LOG, "fma.rn.f32 %f1;", "window_attention").complaints == []
+    assert measured(LOG, "mul.ftz.f32 %f1;").complaints == ["inexact instructions mul.ftz.f32"]
     exact = "div.rn.f32 %f1; mul.rn.f32 %f2; fma.wide.u32 %r1; mad.lo.s32 %r1;"
-    assert measured(aot, LOG, exact).complaints == []
+    assert measured(LOG, exact).complaints == []
 
 
-def test_table_and_file(aot: ModuleType, tmp_path: Path) -> None:
-    rows = [measured(aot, LOG), measured(aot, LOG, "fma.rn.f32 %f1;")]
+def test_table_and_file(tmp_path: Path) -> None:
+    rows = [measured(LOG), measured(LOG, "fma.rn.f32 %f1;")]
     aot.write(tmp_path / "a.json", {"commit": "12"}, rows)
     aot.write(tmp_path / "b.json", {"commit": "13"}, rows)
     assert aot.read(tmp_path / "a.json") == ({"commit": "12"}, rows)

@@ -168,7 +168,7 @@ def test_hub_ids_are_downloaded_without_code_or_pickles(monkeypatch: pytest.Monk
 
 
 def test_a_path_that_is_nothing_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="neither a folder or file on this machine nor a hub id"):
+    with pytest.raises(FileNotFoundError, match="neither a folder or file on this machine, nor an embedded model"):
         locate(tmp_path / "none")
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 import torch
+from _models import wide_norms
 from sjd2.backbones import Attend, Backbone, TransformersBackbone
 from sjd2.backbones.noise_space import timestep_embedding
 from sjd2.backbones.tiny import tiny_emu3, tiny_lumina
@@ -24,17 +25,6 @@ FAMILIES: dict[str, Callable[..., TransformersBackbone]] = {
     "emu3": tiny_emu3,
 }
 INT = torch.int32
-
-
-def wide_norms(model: nn.Module) -> None:
-    """Replace the float32 arithmetic of RMSNorm by that of its input."""
-
-    def forward(self: nn.Module, x: Tensor) -> Tensor:
-        return self.weight * x * torch.rsqrt(x.square().mean(-1, keepdim=True) + self.variance_epsilon)
-
-    for module in model.modules():
-        if type(module).__name__.endswith("RMSNorm"):
-            module.forward = forward.__get__(module)
 
 
 @pytest.fixture(autouse=True, scope="module")

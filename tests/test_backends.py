@@ -146,15 +146,23 @@ def test_cuda_goes_before_triton_only_where_it_was_measured(
     assert backends.select("commit", "cuda") == "reference.commit"
     live()
     monkeypatch.setattr(backends, "_detail", lambda name: "")
-    assert backends.show_config().splitlines()[-1] == "  cuda       process_logits: cuda"
+    lines = backends.show_config().splitlines()
+    assert "  cuda       process_logits: cuda" in lines
+    assert "  cuda       noise_embed, noise_mix, nearest_token, window_attention: reference" in lines
+
+
+def test_backends_serve_what_they_have_a_file_for() -> None:
+    for backend, operators in backends.OPERATORS_OF.items():
+        folder = Path(backends.__file__).parent / backend
+        assert set(operators) == {path.stem for path in folder.glob("*.py")} & set(backends.SCHEMAS)
 
 
 def test_the_table_cites_measurements() -> None:
     root = Path(__file__).resolve().parent.parent
     for operator, file in backends.CUDA_BEFORE_TRITON.items():
-        assert operator in backends.CUDA_OPERATORS
+        assert operator in backends.OPERATORS_OF["cuda"]
         assert root.joinpath(file).is_file(), f"{operator} names {file}, which is not there"
-    for operator in backends.CUDA_OPERATORS:
+    for operator in backends.OPERATORS_OF["cuda"]:
         assert backends.implementation(operator, "cuda").__name__ == operator
 
 

@@ -171,7 +171,7 @@ def test_a_model_without_a_picture_decoder_is_refused_before_it_decodes(
 
 def test_a_picture_decoder_that_fails_is_an_error(pipe: Pipeline, capsys: pytest.CaptureFixture[str]) -> None:
     def broken(codes: torch.Tensor) -> torch.Tensor:
-        raise RuntimeError("out of memory")
+        raise torch.OutOfMemoryError("out of memory")
 
     pipe.backbone.pictures = broken
     assert run("a") == 2

@@ -190,6 +190,42 @@ def test_nan_in_one_image_is_reported_and_the_others_finish(policy: str) -> None
     assert bool(made.window.done.all())
 
 
+def test_committed_tokens_are_reported_and_no_others() -> None:
+    """NaN behind a draft that is then rejected is nobody's business; +inf in the middle of a chunk is."""
+
+    class Touchy(Toy):
+        """NaN in the law of slot 3 in the first step, which does not commit that far."""
+
+        def head(self, hidden: Tensor) -> Tensor:
+            logits = super().head(hidden)
+            self.calls = getattr(self, "calls", 0) + 1
+            if self.calls == 1:
+                logits[1::5, 3] = torch.nan
+            return logits
+
+    class Second(Toy):
+        """+inf in the law of every second slot: seen only where more than one token is committed."""
+
+        def head(self, hidden: Tensor) -> Tensor:
+            logits = super().head(hidden)
+            logits[1::5, 1] = torch.inf
+            return logits
+
+    made = decoder(Second(), "coupled", sampling=Sampling(guidance=2.0))
+    made.run()
+    assert int(made.window.accepted[1].max()) > 1
+    assert made.window.status[[0, 2, 3, 4]].tolist() == [0] * 4
+    assert int(made.window.status[1]) > 0
+    made = decoder(Touchy(), "sjd")
+    made.prefill()
+    made.step()
+    assert int(made.window.accepted[1, 0]) < 4
+    assert int(made.window.forced_line[1, 3]) < 0
+    assert made.window.status.tolist() == [0] * 5
+    made.run()
+    assert made.window.status.tolist() == [0] * 5
+
+
 def test_callback_sees_the_tokens_grow_one_step_late() -> None:
     seen: list[tuple[int, list[int]]] = []
     made = decoder(Toy(), "coupled")

@@ -162,6 +162,35 @@ def test_nor_does_a_step_with_the_librarys_layers(make: Any, policy: str, option
         made.step()
 
 
+class Told(TorchDispatchMode):
+    """Which of our operators were called with ``done`` among their arguments, and which without."""
+
+    def __init__(self, done: Tensor) -> None:
+        super().__init__()
+        self.done, self.told, self.untold = done, set[str](), set[str]()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func.namespace == "sjd2":
+            told = any(x is self.done for x in (*args, *(kwargs or {}).values()))
+            (self.told if told else self.untold).add(func.name().split("::")[1])
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize(("policy", "options"), [("coupled", {}), ("sjd2", {}), ("sjd2-exact", {"shadow": 3})])
+def test_every_operator_is_told_which_images_are_finished(policy: str, options: dict[str, Any]) -> None:
+    """They skip them at once: a finished image costs its slot in the model's batch and nothing else."""
+    model = Toy()
+    made = Decoder(
+        model, get_policy(policy, **options), model.encode(["ab", "c"]), [model.grid()] * 2, [1, 2],
+        L=5, denoise_steps=2, sampling=Sampling(2.0),
+    )  # fmt: skip
+    made.prefill()
+    with Told(made.window.done) as mode:
+        made.step()
+    assert not mode.untold
+    assert {"process_logits", "verify_accept", "commit", "window_attention"} <= mode.told
+
+
 def test_a_run_reads_its_flags_once_per_step(monkeypatch: pytest.MonkeyPatch) -> None:
     """And nothing else: the copy of the step before, while the step just started is on its way."""
     model = Silent(dtype=torch.float32)

@@ -9,6 +9,7 @@ import pytest
 import sjd2
 import torch
 import typer
+from sjd2.finetune.batch import padded
 from sjd2.finetune.levels import Teeth
 from sjd2.heroes import model as models
 from sjd2.heroes import train
@@ -22,7 +23,7 @@ TINY = Shape(C=32, layers=1, H=2, ffn=32)
 def test_noisy_batches_are_functions_of_the_step() -> None:
     backbone = build("heroes-lumina", TINY)
     batch, forced = train.clean(backbone, TINY, 8, 40), backbone.grid().forced
-    first, again, other = (train.noisy(batch, forced, step, Teeth(clean=0)) for step in (5, 5, 6))
+    first, again, other = (train.noisy_batch(batch, forced, step, Teeth(clean=0)) for step in (5, 5, 6))
     assert torch.equal(first.level, again.level)
     assert first.times is not None
     assert again.times is not None
@@ -37,10 +38,10 @@ def test_every_grid_is_drawn_and_its_levels_have_times() -> None:
     backbone = build("heroes-lumina", TINY)
     batch, forced, seen = train.clean(backbone, TINY, 2, 0), backbone.grid().forced, set()
     for step in range(60):
-        made = train.noisy(batch, forced, step, Teeth())
+        made = train.noisy_batch(batch, forced, step, Teeth())
         assert made.times is not None
         assert made.times.shape == (train.ROWS + 1,)
-        T = next(T for spacing, T in train.GRIDS if torch.equal(made.times, train.padded(time_grid(T, spacing))))
+        T = next(T for spacing, T in train.GRIDS if torch.equal(made.times, padded(time_grid(T, spacing), train.ROWS)))
         assert int(made.level.max()) <= T
         seen.add(T)
     assert seen == {T for _, T in train.GRIDS}
@@ -57,6 +58,7 @@ def test_some_prompts_are_dropped() -> None:
 def test_all_stages(backbone: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The command trains, writes checkpoints that load, logs held-out bits, and does nothing the second time."""
     monkeypatch.setattr(train, "SMALL", TINY)
+    monkeypatch.setattr(train, "DRAWN", 2)
     app = typer.Typer()
     app.command()(train.main)
     arguments = f"--backbone {backbone} --out {tmp_path} --ar-steps 25 --tune-steps 4 --batch 4 --no-compile".split()
@@ -64,11 +66,12 @@ def test_all_stages(backbone: str, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert result.exit_code == 0, result.output
     with (tmp_path / "ar" / "log.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert [row["step"] for row in rows] == ["20", "25"]
-    assert float(rows[-1]["bits"]) < float(rows[0]["bits"]) < 11.2  # log2 of the vocabulary
+    assert [row["step"] for row in rows] == ["0", "20", "25"]
+    assert float(rows[-1]["bits"]) < float(rows[1]["bits"]) < 11.2  # log2 of the vocabulary
     with (tmp_path / "noise" / "log.csv").open() as file:
         last = list(csv.DictReader(file))[-1]
     assert {"flat", "mottled", "mottled_t1"} <= last.keys()
+    assert 0 < float(last["flat_parts"]) < 0.9, "an untrained model is wrong about most parts, and right about some"
     pipe = sjd2.load(tmp_path / "noise" / "checkpoint")
     assert pipe.generate("a human", policy="sjd2", window=64, denoise_steps=2).status == ["ok"]
     before = (tmp_path / "noise.pt").stat().st_mtime_ns

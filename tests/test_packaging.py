@@ -132,6 +132,7 @@ def test_a_native_wheel_is_tagged_and_complete(small_native: Path) -> None:
     data = {p.relative_to(ROOT / "python").as_posix() for p in ROOT.glob("python/sjd2/heroes/data/*")}
     assert len(data) == 5
     assert data <= set(names)
+    assert {f"sjd2/finetune/configs/{name}.yaml" for name in ("fsdp2", "zero3")} <= set(names)
     (scripts,) = (wheel.read(name).decode() for name in names if name.endswith(".dist-info/entry_points.txt"))
     assert "sjd2 = sjd2.cli:main" in scripts
     for folder in (ROOT, ROOT / "python"):

@@ -17,6 +17,7 @@ from sjd2.backbones.tiny import chameleon_config, lumina_card, randomise, tiny_e
 from sjd2.decoder import Decoder, Sampling
 from sjd2.pipeline import Pipeline, settle
 from sjd2.policies import get_policy
+from sjd2.schedule import time_grid
 from toy_backbone import Toy
 from transformers import ChameleonForConditionalGeneration
 
@@ -118,6 +119,31 @@ def test_greedy_decoding_equals_the_librarys_own_forward(pipe: Pipeline) -> None
             rows.append(backbone.lm_head(hidden)[0, len(row) - 1 : -1][:, backbone.ids[: backbone.V]])
         choice = (rows[1] + 2.5 * (rows[0] - rows[1])).argmax(-1)
         assert torch.equal(outs[0][b], backbone.ids[torch.where(grid.forced >= 0, grid.forced, choice)])
+
+
+def test_every_number_of_the_sampling_arrives(pipe: Pipeline) -> None:
+    """One token left to choose, in four ways, and one way in which the model card says so."""
+
+    def tokens(**numbers: Any) -> torch.Tensor:
+        return pipe.generate(["a", "bc"], "coupled", window=5, draw=False, **{"guidance": 1.5, **numbers}).tokens
+
+    greedy = tokens(temperature=0.0)
+    assert torch.equal(tokens(top_k=1), greedy)
+    assert torch.equal(tokens(top_p=1e-9), greedy)
+    assert torch.equal(tokens(temperature=1e-5), greedy)
+    pipe.backbone.defaults = Defaults({"top_k": 1})
+    assert torch.equal(tokens(), greedy)
+    assert not torch.equal(tokens(top_k=0), greedy)
+    assert not torch.equal(tokens(temperature=0.0, guidance=4.0), greedy)
+
+
+def test_the_model_cards_time_grid_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, made = Toy(), list[Decoder]()
+    model.defaults = Defaults({"denoise_steps": 3, "spacing": "linear"})
+    monkeypatch.setattr(pipeline, "Decoder", lambda *a, **k: made.append(Decoder(*a, **k)) or made[-1])
+    for steps in (None, 5):
+        Pipeline(model).generate("a", "sjd2", denoise_steps=steps)
+    assert [each.window.times.tolist() for each in made] == [time_grid(n, "linear").tolist() for n in (3, 5)]
 
 
 def test_none_means_the_model_card() -> None:

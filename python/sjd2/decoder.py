@@ -179,7 +179,7 @@ class Decoder:
         w, b = self.window, self.backbone
         token = torch.zeros(self.B, count, dtype=torch.int64, device=b.device)
         return ops.noise_embed(
-            b.table, token, b.mean, b.std, torch.ones_like(token, dtype=torch.float32), w.seed, w.pos
+            b.table, token, b.mean, b.std, torch.ones_like(token, dtype=torch.float32), w.seed, w.pos, w.done
         )
 
     def laws(self, hidden: Tensor, pos: Tensor, forced: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""Noise levels of a training sequence: saw teeth, rising segment by segment, falling to clean (SJD2 section 4.2).
+"""Noise levels of a training sequence: saw teeth that rise by segments and fall back to clean (SJD2 section 4.2).
 
     0 0 0 | 1 1 1 | 2 2 | 3 3 3 3 | 0 0 | 1 1 | 2 2 2 | 3 ...
 
@@ -11,6 +11,7 @@ are ours, the paper is silent about them.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 
@@ -35,6 +36,20 @@ class Teeth:
     segments: tuple[tuple[float, int, int], ...] = ((0.6, 1, 8), (0.2, 1, 24), (0.2, 16, 127))
     from_one: float = 0.5
 
+    @classmethod
+    def around(cls, L: int, T: int, clean: float = 0.12) -> Self:
+        """Teeth for decoding with a window of ``L`` slots and ``T`` levels: most segments around L/T tokens, teeth up
+        to a window and two thirds.
+
+        Example:
+            >>> Teeth.around(96, 24).segments
+            ((0.6, 1, 8), (0.2, 1, 24), (0.2, 16, 128))
+        """
+        step = L / T
+        usual, wide = (max(1, round(times * step)) for times in (2, 6))
+        segments = ((0.6, 1, usual), (0.2, 1, wide), (0.2, max(1, L // 6), max(1, L * 4 // 3)))
+        return cls(clean=clean, tooth=(min(8, L), max(L * 5 // 3, 2)), pause=(1, max(1, L // 2)), segments=segments)
+
     def levels(self, N: int, T: int, rng: np.random.Generator) -> np.ndarray:
         """The level of every token.
 
@@ -44,7 +59,7 @@ class Teeth:
         Returns: [N] int32 in 0..T.
 
         Example:
-            >>> line = Teeth(clean=0).levels(64, 4, np.random.default_rng(0))
+            >>> line = Teeth(clean=0).levels(64, 4, np.random.default_rng(1))
             >>> int(line.min()), int(line.max())
             (0, 4)
         """

@@ -1,29 +1,30 @@
 """The training loop: one process or many, resumable at any kill, with a table of losses on disk.
 
 A batch is a function of the step's number, and so are the learning rate and the noise: the position in the data and
-the random state need no saving. What is saved, with accelerate, is weights, optimizers and the step; the new state is
-complete on disk before the old one goes.
+the random state need no saving. What is saved, with accelerate, is weights and optimizers, in a folder named by the
+step; the new state is complete on disk before the old one goes.
 """
 
 from __future__ import annotations
 
-import csv
 import logging
 import math
-import os
-import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import nn
 
-from .objective import Batch, NextCleanToken
+from .batch import Batch
+from .objective import NextCleanToken
 from .optimizers import Schedule
+from .plot import draw
+from .states import States
+from .table import Table
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -31,7 +32,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 BatchAt = Callable[[int], Batch]
-Measure = Callable[[NextCleanToken], dict[str, float]]
+Measure = Callable[[nn.Module], dict[str, float]]
+Export = Callable[[nn.Module, int], None]
 BITS = 1 / math.log(2)
 
 
@@ -44,8 +46,8 @@ def train(
     *,
     accelerator: Accelerator,
     measure: Measure | None = None,
+    export: Export | None = None,
     clip: float = 1.0,
-    accumulate: int = 1,
     log_every: int = 20,
     measure_every: int = 200,
     save_every: int = 200,
@@ -57,139 +59,113 @@ def train(
         batch_at: the batch of micro-step 0, 1, ... of this process.
         optimizers: over the objective's parameters.
         schedule: the learning rate.
-        folder: for the state and ``log.csv``.
-        accelerator: device, precision and processes.
-        measure: held-out numbers, called at the first and last step and every ``measure_every`` steps.
+        folder: for the state, ``log.csv`` and ``log.png``.
+        accelerator: device, precision, processes, and micro-steps per step.
+        measure: held-out numbers, called with the prepared model before the first step, at the last one and every
+            ``measure_every`` steps.
+        export: called with the prepared model and the step when a state is saved.
         clip: largest norm of the gradient.
-        accumulate: micro-steps per step.
         log_every, measure_every, save_every: steps.
 
     Raises: ValueError if the loss is no longer finite; the last saved state is left as it was.
     """
-    from tqdm import tqdm  # type: ignore[import-untyped]
-
-    progress = _Progress()
-    accelerator.register_for_checkpointing(progress)
     model, *prepared = accelerator.prepare(objective, *optimizers)
     base = [[group["lr"] for group in optimizer.param_groups] for optimizer in prepared]
-    state = States(folder)
-    if state.newest is not None:
-        accelerator.load_state(str(state.newest))
-        logger.info("resumed at step %d from %s", progress.step, state.newest)
-    table = Table(folder / "log.csv", progress.step, accelerator.is_main_process)
-    bar = tqdm(
-        total=schedule.steps, initial=progress.step, unit="step", disable=None if accelerator.is_main_process else True
-    )
-    loss_sum, tokens, start = torch.zeros((), device=accelerator.device), 0, time.perf_counter()
-    with bar, _ahead(batch_at, progress.step * accumulate, schedule.steps * accumulate) as batches:
-        while progress.step < schedule.steps:
+    states, first = States(folder), 0
+    if states.newest is not None:
+        first, held = states.newest
+        accelerator.load_state(str(held))
+        logger.info("resumed at step %d from %s", first, held)
+    log = _Log(folder, first, schedule.steps, accelerator)
+    log.plot()  # before the first step, so that a missing library shows now
+    if first == 0 and measure is not None:
+        log.row(0, model, measure)
+    accumulate = accelerator.gradient_accumulation_steps
+    with log.bar, _ahead(batch_at, first * accumulate, schedule.steps * accumulate) as batches:
+        for step in range(first, schedule.steps):
             for optimizer, rates in zip(prepared, base, strict=True):
                 for group, rate in zip(optimizer.param_groups, rates, strict=True):
-                    group["lr"] = rate * schedule.factor(progress.step)
+                    group["lr"] = rate * schedule.factor(step)
             for _ in range(accumulate):
-                batch = next(batches).to(accelerator.device)
-                loss = model(**vars(batch)).mean()
-                accelerator.backward(loss / accumulate)
-                loss_sum += loss.detach() / accumulate
-                tokens += batch.level.numel() * accelerator.num_processes
+                log.count(_micro_step(model, next(batches), prepared, accelerator, clip))
+            done = step + 1
+            log.bar.update(1)
+            last = done == schedule.steps
+            measured, saved = (last or done % every == 0 for every in (measure_every, save_every))
+            if measured or saved or done % log_every == 0:
+                log.row(done, model, measure if measured else None)
+            if saved:
+                log.plot()
+                states.write(done, lambda path: accelerator.save_state(str(path)), accelerator)
+                if export is not None:
+                    export(model, done)
+                log.start()
+
+
+def _micro_step(
+    model: nn.Module,
+    batch: Batch,
+    optimizers: Sequence[torch.optim.Optimizer],
+    accelerator: Accelerator,
+    clip: float,
+) -> torch.Tensor:
+    """Forward and backward of one batch, and the step where it is due; the loss of every image token."""
+    with accelerator.accumulate(model):
+        nats: torch.Tensor = model(**vars(batch.to(accelerator.device)))
+        accelerator.backward(nats.mean())
+        if accelerator.sync_gradients:
             accelerator.clip_grad_norm_(model.parameters(), clip)
-            for optimizer in prepared:
-                optimizer.step()
-                optimizer.zero_grad()
-            progress.step += 1
-            bar.update(1)
-            last = progress.step == schedule.steps
-            if progress.step % log_every == 0 or last:
-                count = (progress.step - 1) % log_every + 1
-                bits = float(accelerator.reduce(loss_sum / count, reduction="mean")) * BITS
-                if not math.isfinite(bits):
-                    raise ValueError(
-                        f"train: the loss is not finite at step {progress.step}; lower the learning rate, then start "
-                        f"again from the state in {folder}"
-                    )
-                row = {"step": progress.step, "bits": bits, "tokens_per_second": tokens / (time.perf_counter() - start)}
-                if measure is not None and (progress.step % measure_every == 0 or last):
-                    row |= measure(accelerator.unwrap_model(model))
-                table.add(row)
-                bar.set_postfix(bits=f"{bits:.3f}")
-                loss_sum, tokens, start = loss_sum.zero_(), 0, time.perf_counter()
-            if progress.step % save_every == 0 or last:
-                state.save(accelerator, progress.step)
+        for optimizer in optimizers:
+            optimizer.step()
+            optimizer.zero_grad()
+    return nats.detach()
 
 
-class _Progress:
-    """The step, as accelerate saves it."""
+class _Log:
+    """The mean loss since the last row, its table, its plot and the progress bar."""
 
-    def __init__(self) -> None:
-        self.step = 0
+    def __init__(self, folder: Path, first: int, steps: int, accelerator: Accelerator):
+        from tqdm import tqdm  # type: ignore[import-untyped]
 
-    def state_dict(self) -> dict[str, int]:
-        return {"step": self.step}
+        self.folder, self.accelerator = folder, accelerator
+        self.table = Table(folder / "log.csv", first, accelerator.is_main_process)
+        quiet = None if accelerator.is_main_process else True  # None: quiet where the output is not a terminal
+        self.bar = tqdm(total=steps, initial=first, unit="step", disable=quiet)
+        self.start()
 
-    def load_state_dict(self, held: dict[str, int]) -> None:
-        self.step = held["step"]
+    def start(self) -> None:
+        """Forget what was counted."""
+        self.sum = torch.zeros((), device=self.accelerator.device)
+        self.batches, self.tokens, self.since = 0, 0, time.perf_counter()
 
+    def count(self, nats: torch.Tensor) -> None:
+        """Add the losses of a batch."""
+        self.sum += nats.mean()
+        self.batches += 1
+        self.tokens += nats.numel() * self.accelerator.num_processes
 
-class States:
-    """Saved states of a run, ``state-<step>``: a folder has its name only when it is complete.
+    def row(self, step: int, model: nn.Module, measure: Measure | None) -> None:
+        """Write what was counted and what is measured now, and start again.
 
-    Args:
-        folder: of the run; created if missing.
-    """
+        Raises: ValueError if the mean loss of all processes is not finite.
+        """
+        row: dict[str, Any] = {"step": step}
+        if self.batches:
+            bits = float(self.accelerator.reduce(self.sum / self.batches, reduction="mean")) * BITS
+            if not math.isfinite(bits):
+                raise ValueError(
+                    f"train: the loss is not finite at step {step}; lower the learning rate, then start again from the "
+                    f"state in {self.folder}"
+                )
+            row |= {"bits": bits, "tokens_per_second": self.tokens / (time.perf_counter() - self.since)}
+            self.bar.set_postfix(bits=f"{bits:.3f}")
+        self.table.add(row | (measure(model) if measure is not None else {}))
+        self.start()
 
-    def __init__(self, folder: Path):
-        self.folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
-
-    @property
-    def newest(self) -> Path | None:
-        """The newest complete state."""
-        found = [path for path in self.folder.glob("state-*") if path.name[6:].isdigit()]
-        return max(found, key=lambda path: int(path.name[6:]), default=None)
-
-    def save(self, accelerator: Accelerator, step: int) -> None:
-        """Write the state of ``step``, then remove the older ones."""
-        new, final = self.folder / "state-new", self.folder / f"state-{step}"
-        if accelerator.is_main_process:
-            shutil.rmtree(new, ignore_errors=True)
-        accelerator.wait_for_everyone()
-        accelerator.save_state(str(new))
-        accelerator.wait_for_everyone()
-        if accelerator.is_main_process:
-            shutil.rmtree(final, ignore_errors=True)
-            os.replace(new, final)
-            for path in self.folder.glob("state-*"):
-                if path != final:
-                    shutil.rmtree(path, ignore_errors=True)
-        accelerator.wait_for_everyone()
-
-
-class Table:
-    """A CSV file of rows with a step; rows after the step that a run resumes from are dropped.
-
-    Args:
-        path: of the file. step: resumed from. write: whether this process writes.
-    """
-
-    def __init__(self, path: Path, step: int, write: bool = True):
-        self.path, self.write = path, write
-        self.rows: list[dict[str, Any]] = []
-        if path.is_file():
-            with path.open(newline="", encoding="utf-8") as file:
-                self.rows = [row for row in csv.DictReader(file) if int(row["step"]) <= step]
-
-    def add(self, row: dict[str, Any]) -> None:
-        """Append a row; the file is replaced as a whole."""
-        self.rows.append({k: v if isinstance(v, int | str) else f"{v:.6g}" for k, v in row.items()})
-        if not self.write:
-            return
-        names = list(dict.fromkeys(name for held in self.rows for name in held))
-        new = self.path.with_suffix(".new")
-        with new.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, names)
-            writer.writeheader()
-            writer.writerows(self.rows)
-        os.replace(new, self.path)
+    def plot(self) -> None:
+        """Draw the table, in one process."""
+        if self.accelerator.is_main_process:
+            draw(self.table.columns(), self.folder / "log.png")
 
 
 @contextmanager
@@ -198,16 +174,11 @@ def _ahead(batch_at: BatchAt, first: int, end: int) -> Iterator[Iterator[Batch]]
     with ThreadPoolExecutor(1) as pool:
 
         def batches() -> Iterator[Batch]:
-            coming = pool.submit(batch_at, first) if first < end else None
+            coming = pool.submit(batch_at, first)
             for step in range(first + 1, end + 1):
-                assert coming is not None
                 batch = coming.result()
-                coming = pool.submit(batch_at, step) if step < end else None
+                if step < end:
+                    coming = pool.submit(batch_at, step)
                 yield batch
 
         yield batches()
-
-
-def describe(schedule: Schedule) -> dict[str, Any]:
-    """A schedule as plain values, for a run's record."""
-    return asdict(schedule)

@@ -34,32 +34,51 @@ def picture_tokens(backbone: Backbone, grid: Grid, codes: Tensor) -> Tensor:
     return line
 
 
+def without_caption(backbone: Backbone, grid: Grid) -> tuple[int, ...]:
+    """The prompt of a picture whose caption is dropped: the unconditional row that says least.
+
+    Lumina-mGPT's is the bare separator of its own guidance. Emu3's guidance has a long text of bad qualities, which
+    must not be taught to mean good pictures; its empty text it is.
+    """
+    own, empty = (backbone.encode([""], size=grid.size, negative_prompt=text)[0].uncond for text in (None, ""))
+    return min(own or (), empty or (), key=len)
+
+
 def sequences(
-    backbone: Backbone, grid: Grid, prompts: Sequence[str | None], codes: Tensor, length: int | None = None
+    backbone: Backbone,
+    grid: Grid,
+    prompts: Sequence[str | None],
+    codes: Tensor,
+    length: int | None = None,
+    multiple: int = 1,
 ) -> tuple[Tensor, Tensor]:
     """Prompts and pictures as rows of tokens.
 
     Args:
         backbone: whose grammar.
         grid: the shape of the pictures.
-        prompts: one text per picture; None is the unconditional row of guidance.
+        prompts: one text per picture; None is a dropped caption.
         codes: [B, height, width] int64.
         length: n; None is the longest row. A fixed length lets a compiled step be reused.
+        multiple: without ``length``, n is rounded up to a multiple of this, for few different lengths.
 
     Returns: tokens [B, n] int64, padded on the right, and the prompts' lengths [B] int64.
 
-    Raises: ValueError if a row is longer than ``length``.
+    Raises: ValueError if a row is longer than ``length``, or than the model's positions.
     """
-    rows = backbone.encode(["" if text is None else text for text in prompts], size=grid.size)
-    heads = [row.cond if text is not None else row.uncond or () for row, text in zip(rows, prompts, strict=True)]
+    rows = backbone.encode(["" if text is None else text for text in prompts], size=grid.size, guidance=False)
+    nothing = without_caption(backbone, grid) if None in prompts else ()
+    heads = [row.cond if text is not None else nothing for row, text in zip(rows, prompts, strict=True)]
     pictures = picture_tokens(backbone, grid, codes)
     longest = max(map(len, heads)) + grid.n_tokens
-    n = length or longest
-    if longest > n:
+    limit = length or backbone.dims.max_positions
+    if longest > limit:
+        text = prompts[max(range(len(heads)), key=lambda row: len(heads[row]))]
         raise ValueError(
-            f"sequences: a prompt of {longest - grid.n_tokens} tokens does not fit: {n} rows are "
-            f"{n - grid.n_tokens} for the prompt and {grid.n_tokens} for the picture"
+            f"sequences: a prompt of {longest - grid.n_tokens} tokens does not fit: {limit} rows are "
+            f"{limit - grid.n_tokens} for the prompt and {grid.n_tokens} for the picture; shorten {str(text)[:60]!r}"
         )
+    n = length or -(-longest // multiple) * multiple
     tokens = torch.zeros(len(heads), n, dtype=torch.int64)
     for row, head, picture in zip(tokens, heads, pictures, strict=True):
         row[: len(head)] = torch.tensor(head)

@@ -12,9 +12,6 @@ from __future__ import annotations
 
 import json
 import logging
-import math
-import os
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, cast
@@ -24,16 +21,22 @@ import torch
 import typer
 from torch import Tensor, nn
 
+from ..atomic import replacing
 from ..backbones.emu3 import Emu3
 from ..backbones.lumina_mgpt import LuminaMGPT
+from ..finetune.attention import use_attention
+from ..finetune.batch import Batch, at_time, clean_batch, noisy
 from ..finetune.levels import Teeth
 from ..finetune.loop import train
-from ..finetune.objective import Batch, NextCleanToken
+from ..finetune.objective import NextCleanToken
 from ..finetune.optimizers import Schedule, muon
+from ..finetune.processes import make_accelerator
 from ..finetune.sequences import sequences
+from ..finetune.validation import HeldOut
 from ..schedule import time_grid
 from . import stream
 from .model import LARGE, PROMPT, SMALL, Shape, build, save
+from .right_parts import RightParts
 
 STAGES = ("ar", "noise", "continuation")
 # drawn per batch, so that T and the grid can be chosen when decoding
@@ -41,6 +44,7 @@ GRIDS = (("karras", 8), ("karras", 16), ("karras", 25), ("linear", 1), ("linear"
 ROWS = 25  # timestep rows of every batch: one shape for the compiled step
 FIXED = (0.25, 0.5, 0.75, 1.0)  # times of the noise at which held-out loss is logged
 HELD_OUT = 2**40  # first index of the examples that measure
+DRAWN = 32  # pictures of each kind that are drawn and read when a stage measures itself
 
 
 def clean(backbone: LuminaMGPT | Emu3, shape: Shape, B: int, start: int, **which: bool) -> Batch:
@@ -50,87 +54,59 @@ def clean(backbone: LuminaMGPT | Emu3, shape: Shape, B: int, start: int, **which
     texts = [text or None for text in captions]
     tokens, prompt = sequences(backbone, grid, texts, torch.from_numpy(codes), PROMPT + grid.n_tokens)
     seeds = torch.arange(start, start + B)
-    return Batch(tokens, prompt, torch.zeros(B, grid.n_tokens, dtype=torch.int32), seeds)
+    return clean_batch(tokens, prompt, grid.n_tokens, seeds)
 
 
-def padded(times: Tensor) -> Tensor:
-    """[T+1] times with unused levels behind them, up to `ROWS`."""
-    return torch.cat([times, times.new_ones(ROWS + 1 - len(times))])
-
-
-def noisy(batch: Batch, forced: Tensor, step: int, teeth: Teeth) -> Batch:
-    """``batch`` with levels and a time grid drawn by (step, row); forced tokens stay clean, as in decoding.
-
-    Args:
-        batch: without noise. forced: [N] int64, -1 where the model chooses. step: of the run. teeth: how levels rise.
-    """
+def noisy_batch(batch: Batch, forced: Tensor, step: int, teeth: Teeth) -> Batch:
+    """``batch`` with noise on a time grid that is drawn by the run's step."""
     spacing, T = GRIDS[int(np.random.Generator(np.random.Philox(key=[1, step])).integers(len(GRIDS)))]
-    rng = (np.random.Generator(np.random.Philox(key=[2, int(seed)])) for seed in batch.seed)
-    level = torch.from_numpy(np.stack([teeth.levels(batch.level.shape[1], T, each) for each in rng]))
-    level[:, forced >= 0] = 0
-    return Batch(batch.tokens, batch.prompt, level, batch.seed, padded(time_grid(T, spacing)))
+    return noisy(batch, forced, time_grid(T, spacing), teeth, ROWS)
 
 
-def held_out_bits(backbone: LuminaMGPT | Emu3, shape: Shape, B: int, *, noise: bool) -> Callable[..., dict[str, float]]:
-    """A function that measures bits per chosen token on held-out combinations with full captions: flat and mottled,
-    and with the whole picture at the fixed noise times."""
-    free = backbone.grid().forced < 0
-    held = {name: clean(backbone, shape, 2 * B, HELD_OUT, held_out=True, full=True, mottled=name == "mottled")
+def held_out(backbone: LuminaMGPT | Emu3, shape: Shape, B: int, *, noise: bool) -> dict[str, Batch]:
+    """Held-out combinations with full captions: flat and mottled, and with the whole picture at the fixed times."""
+    forced = backbone.grid().forced
+    sets = {name: clean(backbone, shape, 2 * B, HELD_OUT, held_out=True, full=True, mottled=name == "mottled")
             for name in ("flat", "mottled")}  # fmt: skip
+    noised = {f"mottled_t{t:g}": at_time(sets["mottled"], forced, t, ROWS) for t in FIXED if noise}
+    return sets | noised
 
-    def bits(objective: NextCleanToken, batch: Batch) -> float:
-        device, nats = objective.table().device, []
-        for at in range(0, len(batch.tokens), B):
-            tokens, prompt, level, seed = (
-                x[at : at + B] for x in (batch.tokens, batch.prompt, batch.level, batch.seed)
-            )
-            part = Batch(tokens, prompt, level, seed, batch.times).to(device)
-            with torch.no_grad():
-                nats.append(objective(**vars(part)).float().cpu())
-        return float(torch.cat(nats)[:, free].mean()) / math.log(2)
 
-    def measure(objective: NextCleanToken) -> dict[str, float]:
-        objective.eval()
-        found = {name: bits(objective, batch) for name, batch in held.items()}
-        for t in FIXED if noise else ():
-            base = held["mottled"]
-            level = free.int().expand(base.level.shape)
-            times = padded(torch.tensor([0.0, t]))
-            found[f"mottled_t{t:g}"] = bits(objective, Batch(base.tokens, base.prompt, level, base.seed, times))
-        objective.train()
-        return found
-
-    return measure
+def right_parts(backbone: LuminaMGPT | Emu3, shape: Shape) -> RightParts:
+    """Held-out combinations with full captions, flat and mottled."""
+    return RightParts(backbone, shape, {
+        f"{name}_parts": [stream.example(0, HELD_OUT + at, held_out=True, full=True, mottled=name == "mottled")
+                          for at in range(DRAWN)]
+        for name in ("flat", "mottled")
+    })  # fmt: skip
 
 
 def run_stage(
     backbone: LuminaMGPT | Emu3, stage: str, steps: int, B: int, lr: float, shape: Shape, folder: Path, first: int, *,
     cpu: bool, compiled: bool,
 ) -> None:  # fmt: skip
-    """Train ``backbone`` in place through one stage.
-
-    Args:
-        first: number of its first example; no stage repeats those of another.
-    """
-    from accelerate import Accelerator
-
-    accelerator = Accelerator(cpu=cpu, mixed_precision="bf16")
-    backbone.text.set_attn_implementation({"": "sdpa"})
+    """Train ``backbone`` in place through one stage, from the example ``first`` on: no stage repeats another's."""
+    accelerator = make_accelerator("bf16", cpu=cpu)
+    use_attention(backbone.text, flex=False)
     objective = NextCleanToken(backbone.text, backbone.lm_head)
     forced, teeth, noise = backbone.grid().forced, Teeth(), stage == "noise"
 
     def batch_at(step: int) -> Batch:
         batch = clean(backbone, shape, B, first + step * B)
-        return noisy(batch, forced, step, teeth) if noise else batch
+        return noisy_batch(batch, forced, step, teeth) if noise else batch
 
     if compiled:
         objective.compile()
     objective.train()
-    optimizers = muon(objective, cast(nn.Module, backbone.text.layers), lr, lr)
-    train(
-        objective, batch_at, optimizers, Schedule(steps, end=0.02), folder,
-        accelerator=accelerator, measure=held_out_bits(backbone, shape, B, noise=noise),
-    )  # fmt: skip
+    bits = HeldOut(held_out(backbone, shape, B, noise=noise), forced, B, accelerator)
+    parts = right_parts(backbone, shape)
+    layers = cast(nn.ModuleList, backbone.text.layers)
+    optimizers, schedule = muon(objective, layers, lr, lr), Schedule(steps, end=0.02)
+
+    def measure(model: nn.Module) -> dict[str, float]:
+        return bits(model) | parts()
+
+    train(objective, batch_at, optimizers, schedule, folder, accelerator=accelerator, measure=measure)
     objective.eval()
 
 
@@ -149,17 +125,15 @@ def main(
     """Train an embedded model; see the module's text."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     name, shape, cpu = f"heroes-{backbone}", LARGE if large else SMALL, not torch.cuda.is_available()
-    plan = {
-        "ar": (ar_steps, lr, None),
-        "noise": (tune_steps, tune_lr, "ar"),
-        "continuation": (tune_steps, tune_lr, "ar"),
-    }
+    tuning = (tune_steps, tune_lr, "ar")
+    plan = {"ar": (ar_steps, lr, None), "noise": tuning, "continuation": tuning}
     for stage in stages.split(","):
         steps, rate, after = plan[stage]
         folder, done = out / stage, out / f"{stage}.pt"
         if done.is_file():
             continue
         model = build(name, shape)
+        NextCleanToken(model.text, model.lm_head).float()  # both parts, in place
         if after is not None:
             held = torch.load(out / f"{after}.pt", weights_only=True)
             model.text.load_state_dict(held["text"]), model.lm_head.load_state_dict(held["head"])
@@ -168,8 +142,8 @@ def main(
         save(model, folder / "checkpoint", shape)
         record = {"name": name, "stage": stage, "steps": steps, "batch": batch, "lr": rate, "shape": asdict(shape)}
         (folder / "run.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-        torch.save({"text": model.text.state_dict(), "head": model.lm_head.state_dict()}, done.with_suffix(".new"))
-        os.replace(done.with_suffix(".new"), done)
+        with replacing(done) as scratch:
+            torch.save({"text": model.text.state_dict(), "head": model.lm_head.state_dict()}, scratch)
 
 
 if __name__ == "__main__":
