@@ -120,7 +120,7 @@ def test_every_option_reaches_the_pipeline(pipe: Pipeline, monkeypatch: pytest.M
     assert run("a b", "--policy", "coupled", "--window", "7", "--denoise-steps", "4", "--guidance", "1.5", "--graph",
                "--temperature", "0.9", "--top-k", "3", "--top-p", "0.8", "--negative-prompt", "c", "--size", "8x4",
                "--seed", "-6", "--count", "1") == 0  # fmt: skip
-    assert given.pop("policy").name == "coupled"
+    assert given.pop("policy") == "coupled"
     assert given == {
         "prompt": "a b", "window": 7, "denoise_steps": 4, "guidance": 1.5, "temperature": 0.9, "top_k": 3,
         "top_p": 0.8, "negative_prompt": "c", "size": (8, 4), "seed": -6, "num_images_per_prompt": 1, "graph": True,

@@ -159,6 +159,17 @@ def test_none_means_the_model_card() -> None:
     assert settle(model, get_policy("sjd"), grid, none)["window"] == grid.n_tokens
 
 
+def test_a_policy_by_name_has_the_cards_options_and_an_object_is_taken_as_it_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model, made = Toy(), list[Decoder]()
+    model.defaults = Defaults(options={"sjd2": {"draft": "sampled"}})
+    monkeypatch.setattr(pipeline, "Decoder", lambda *a, **k: made.append(Decoder(*a, **k)) or made[-1])
+    for policy in ("sjd2", get_policy("sjd2"), "sjd2-exact"):
+        Pipeline(model).generate("a", policy)
+    assert [each.policy.draft for each in made] == ["sampled", "nearest", get_policy("sjd2-exact").draft]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

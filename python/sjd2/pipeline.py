@@ -98,7 +98,7 @@ class Pipeline:
 
         Args:
             prompts: one text, or several; all are decoded in one batch, each at its own pace.
-            policy: a name of `POLICIES`, or a `Policy` (`get_policy` makes variants).
+            policy: a name of `POLICIES`, as the model card has it, or a `Policy` (`get_policy` makes variants).
             window: L, slots per image; at most the picture's tokens.
             denoise_steps: T, for the policies with noise.
             guidance: scale of classifier-free guidance; 1 is off and halves the work.
@@ -123,7 +123,9 @@ class Pipeline:
         Determinism: the tokens of an image depend on its seed, not on its neighbours, as far as the model's own
         arithmetic does not (docs/decoder.md).
         """
-        policy, prompts = get_policy(policy), [prompts] if isinstance(prompts, str) else prompts
+        if isinstance(policy, str):
+            policy = get_policy(policy, **self.backbone.defaults.options.get(policy, {}))
+        prompts = [prompts] if isinstance(prompts, str) else prompts
         texts = [text for text in prompts for _ in range(num_images_per_prompt)]
         seeds = list(range(seed, seed + len(texts))) if isinstance(seed, int) else list(seed)
         if not texts or len(seeds) != len(texts):

@@ -53,8 +53,9 @@ def generate(
     from ..png import check_png
 
     check_png(out)
+    get_policy(policy)  # a wrong name shows before the model is loaded
     settings: dict[str, Any] = {
-        "policy": get_policy(policy), "window": window, "denoise_steps": denoise_steps, "guidance": guidance,
+        "policy": policy, "window": window, "denoise_steps": denoise_steps, "guidance": guidance,
         "temperature": temperature, "top_k": top_k, "top_p": top_p, "negative_prompt": negative_prompt,
         "size": parse_size(size),
     }  # fmt: skip
@@ -62,7 +63,7 @@ def generate(
     pipe = load_model(model, device=device, dtype=dtype, **extras)
     with thread_limit(pipe):
         drawn = pipe.generate(prompt, **settings, num_images_per_prompt=count, seed=seed, graph=graph)
-    made_from = {"prompt": prompt, "model": model, **settings, "policy": policy, "size": size}
+    made_from = {"prompt": prompt, "model": model, **settings, "size": size}
     write(drawn, out, seed, scale, made_from)
 
 
