@@ -192,6 +192,22 @@ def test_bad_arguments_say_so(arguments: dict[str, Any], message: str) -> None:
         Pipeline(Toy()).generate(**{"prompts": "a", **arguments})
 
 
+def test_a_prompt_is_checked_without_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipeline, "Decoder", lambda *_, **__: pytest.fail("it decoded"))
+    pipe = Pipeline(Toy(max_positions=40))
+    pipe.check("a", window=3, size=(4, 2), top_k=None)
+    pipe.check("a", "ar", guidance=2.0, negative_prompt="b")
+    for prompt, arguments, message in (
+        ("a" * 40, {}, "prompt 0 is too long"),
+        ("a", {"negative_prompt": "b" * 40, "guidance": 2.0}, "prompt 0 is too long"),
+        ("a", {"negative_prompt": "b", "guidance": 1.0}, "negative_prompt is of no use"),
+        ("a", {"window": 99}, "window must be between 1 and"),
+        ("a", {"policy": "sjd3"}, "policy must be one of"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            pipe.check(prompt, **arguments)
+
+
 def test_trouble_in_one_image_is_reported(caplog: pytest.LogCaptureFixture) -> None:
     model = Toy()
 
