@@ -35,7 +35,7 @@ def test_the_whole_script_without_a_gpu(tmp_path: Path, capfd: pytest.CaptureFix
     assert min(timed.values()) > 0
     assert [v["data"]["policy"] for v in of["decoding"]] == list(POLICIES)
     assert {v["outcome"] for v in [*of["tests"], *of["sanitizer"]]} == {ABSENT}
-    assert of["tests"][0]["data"]["skipped"] >= 50
+    assert sum(v["data"]["skipped"] for v in of["tests"]) >= 50
     assert of["environment"][0]["data"]["torch"]
 
 
