@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from sjd2 import png, strip
-from sjd2.strip import GAP, INK, MARGIN, PALE, PAPER, Panel, draw_strip, wrap
+from sjd2.strip import GAP, INK, MARGIN, NIGHT_INK, NIGHT_PAPER, PALE, PAPER, Panel, draw_strip, wrap
 
 
 def flat(width: int, height: int, colour: tuple[int, int, int]) -> Image.Image:
@@ -125,3 +125,11 @@ def test_palettes_and_grey_pictures() -> None:
 def test_no_pictures_are_an_error() -> None:
     with pytest.raises(ValueError, match="strip: panels must hold at least one picture, got none"):
         draw_strip([], "title")
+
+
+def test_by_night_the_paper_is_dark_and_the_text_light() -> None:
+    pixels = np.asarray(draw_strip([Panel(flat(32, 32, RED), ("a", "b"))], "title", night=True))
+    assert tuple(pixels[0, 0]) == NIGHT_PAPER
+    grey = pixels[np.ptp(pixels.astype(int), -1) < 20]
+    assert grey.min() >= min(NIGHT_PAPER)
+    assert tuple(grey[grey.sum(-1).argmax()]) == NIGHT_INK

@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 from .png import enlarge
 
 PAPER, INK, PALE = (255, 255, 255), (24, 24, 27), (96, 96, 104)
+NIGHT_PAPER, NIGHT_INK, NIGHT_PALE = (30, 32, 36), (232, 233, 236), (164, 167, 174)
 MARGIN, GAP = 24, 20  # pixels around everything, and between pictures
 TITLE, LABEL = 26, 21  # font heights in pixels
 LINE = 1.35  # line height over font height
@@ -28,7 +29,9 @@ class Panel:
     lines: tuple[str, ...] = ()
 
 
-def draw_strip(panels: Sequence[Panel], title: str = "", *, side: int = 320, columns: int | None = None) -> Image.Image:
+def draw_strip(
+    panels: Sequence[Panel], title: str = "", *, side: int = 320, columns: int | None = None, night: bool = False
+) -> Image.Image:
     """Draw pictures in rows, small ones enlarged by nearest neighbour, under a title.
 
     Args:
@@ -36,6 +39,7 @@ def draw_strip(panels: Sequence[Panel], title: str = "", *, side: int = 320, col
         title: wrapped at the width of the pictures.
         side: pixels that the longer side of a picture is enlarged to, or just below: whole multiples only.
         columns: pictures per row; None puts all into one row.
+        night: light text on dark paper.
 
     Returns: an RGB picture. Deterministic for one version of Pillow and FreeType.
 
@@ -60,14 +64,15 @@ def draw_strip(panels: Sequence[Panel], title: str = "", *, side: int = 320, col
     top = MARGIN + _height(len(heading), TITLE) + (GAP // 2 if heading else 0)
     height = top + sum(tall) + len(rows) * label + (len(rows) - 1) * GAP + MARGIN
 
-    sheet = Image.new("RGB", (width, height), PAPER)
+    paper, ink, pale = (NIGHT_PAPER, NIGHT_INK, NIGHT_PALE) if night else (PAPER, INK, PALE)
+    sheet = Image.new("RGB", (width, height), paper)
     draw = ImageDraw.Draw(sheet)
-    _write(draw, heading, (MARGIN, MARGIN), large, (INK,))
+    _write(draw, heading, (MARGIN, MARGIN), large, (ink,))
     for row, high in zip(rows, tall, strict=True):
         for column, i in enumerate(row):
             left = MARGIN + column * (cell + GAP)
             sheet.paste(pictures[i], (left, top))
-            _write(draw, panels[i].lines, (left, top + high + GAP // 2), small, (INK, PALE))
+            _write(draw, panels[i].lines, (left, top + high + GAP // 2), small, (ink, pale))
         top += high + label + GAP
     return sheet
 

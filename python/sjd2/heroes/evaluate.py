@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import platform
 import statistics
-import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -22,13 +20,12 @@ import torch
 import typer
 from tqdm import tqdm  # type: ignore[import-untyped]
 
-import sjd2_kernels
-
 from ..atomic import replacing
 from ..backbones.base import Backbone
 from ..backbones.checkpoint import locate
 from ..decoder import Sampling
 from ..pipeline import load, settle
+from ..provenance import commit, machine
 from . import table
 from .measure import KINDS, Measure, decode, examples, merged
 from .settings import UNTUNED, Setting, chosen
@@ -79,25 +76,6 @@ def read(path: Path) -> dict[str, Any]:
     """
     held: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return held
-
-
-def machine(device: torch.device) -> str:
-    """What the numbers were taken on, in one line."""
-    name = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        names = (line.split(":")[1].strip() for line in info.read_text().splitlines() if "model name" in line)
-        name = next(names, name)
-    if device.type == "cuda":
-        name = torch.cuda.get_device_name(device)
-    return f"{name}, {torch.get_num_threads()} threads, torch {torch.__version__}"
-
-
-def commit() -> str:
-    """The commit of the source, or the package's version where there is none."""
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--exclude=*"]
-    found = subprocess.run(command, capture_output=True, text=True, check=False)
-    return found.stdout.strip() or sjd2_kernels.__version__
 
 
 def digest(folder: Path) -> str:

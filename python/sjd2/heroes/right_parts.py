@@ -32,27 +32,26 @@ class RightParts:
     """
 
     def __init__(self, trained: LuminaMGPT | Emu3, shape: Shape, sets: dict[str, Sequence[Example]]) -> None:
-        # training has its own attention: the pictures are drawn by a copy
-        self.trained, self.copy = trained, build(trained.name, shape)
-        for part in (self.copy.text, self.copy.lm_head):
-            part.float().to(trained.device).requires_grad_(False)
-        self.sets = sets
-        self.measure = Measure(self.copy, Sampling(guidance=DEFAULTS.of("coupled")["guidance"], top_k=0))
+        self.trained, self.shape, self.sets = trained, shape, sets
 
     @torch.no_grad()
     def __call__(self) -> dict[str, float]:
         """See the class."""
-        pairs: tuple[tuple[nn.Module, nn.Module], ...] = (
-            (self.copy.text, self.trained.text),
-            (self.copy.lm_head, self.trained.lm_head),
-        )
-        for copy, trained in pairs:
-            copy.load_state_dict(trained.state_dict())
-        return {name: self._share(given) for name, given in self.sets.items()}
+        # a new copy each time: training has its own attention, and a backbone keeps tables of the weights it began with
+        trained = self.trained
+        with torch.device(trained.device), torch.random.fork_rng():
+            copy = build(trained.name, self.shape)
+        pairs: tuple[tuple[nn.Module, nn.Module], ...] = ((copy.text, trained.text), (copy.lm_head, trained.lm_head))
+        for to, part in pairs:
+            to.load_state_dict(part.state_dict())
+            to.float().requires_grad_(False)
+        measure = Measure(copy, Sampling(guidance=DEFAULTS.of("coupled")["guidance"], top_k=0))
+        return {name: _share(measure, given) for name, given in self.sets.items()}
 
-    def _share(self, given: Sequence[Example]) -> float:
-        captions = [each.caption for each in given]
-        drawn = decode(self.copy, LOSSLESS, captions, range(len(given)), self.measure.sampling)
-        shown = self.measure.codebook.decode(self.copy.codes(drawn.tokens, self.measure.grid).cpu().numpy())
-        reading = self.measure.reader.read(shown, [parse(caption) for caption in captions])
-        return float(reading.right.sum() / reading.judged.sum())
+
+def _share(measure: Measure, given: Sequence[Example]) -> float:
+    captions, backbone = [each.caption for each in given], measure.backbone
+    drawn = decode(backbone, LOSSLESS, captions, range(len(given)), measure.sampling)
+    shown = measure.codebook.decode(backbone.codes(drawn.tokens, measure.grid).cpu().numpy())
+    reading = measure.reader.read(shown, [parse(caption) for caption in captions])
+    return float(reading.right.sum() / reading.judged.sum())

@@ -1,0 +1,30 @@
+"""Where numbers come from: the machine and the code, in words that go beside them."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from pathlib import Path
+
+import torch
+
+import sjd2_kernels
+
+
+def machine(device: torch.device) -> str:
+    """What the numbers were taken on, in one line."""
+    name = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        names = (line.split(":")[1].strip() for line in info.read_text().splitlines() if "model name" in line)
+        name = next(names, name)
+    if device.type == "cuda":
+        name = torch.cuda.get_device_name(device)
+    return f"{name}, {torch.get_num_threads()} threads, torch {torch.__version__}"
+
+
+def commit() -> str:
+    """The commit of the source, or the package's version where there is none."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--exclude=*"]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    return found.stdout.strip() or sjd2_kernels.__version__
