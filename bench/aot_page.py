@@ -42,13 +42,13 @@ def _cell(row: Compiled) -> str:
 
 def floors() -> str:
     """Markdown: what each call that bench.gpu_check times must move and compute, and how long an H100 takes for it."""
-    from .gpu.cases import FULL
+    from .gpu.cases import FULL, H100
 
-    lines = ["| operator | call | MB | GFLOP | floor, us |", "|---|---|---|---|---|"]
+    lines = ["| operator | call | MB | GFLOP | floor, us | bound by |", "|---" * 6 + "|"]
     for case in FULL:
-        work = f"{case.operations / 1e9:.1f}" if case.operations else ""
-        megabytes = f"{case.bytes / 1e6:.3g}"
-        lines.append(f"| {case.operator} | {case.name} | {megabytes} | {work} | {1e6 * case.floor():.1f} |")
+        milliseconds, bound = H100.floor(case.work)
+        numbers = f"{case.work.bytes / 1e6:.3g} | {case.work.operations / 1e9:.3g} | {1e3 * milliseconds:.1f}"
+        lines.append(f"| {case.operator} | {case.name} | {numbers} | {bound} |")
     return "\n".join(lines)
 
 

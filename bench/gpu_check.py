@@ -18,7 +18,6 @@ import datetime
 import importlib
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -121,12 +120,10 @@ def _single(options: argparse.Namespace) -> int:
 
 
 def _default_file(device: str) -> Path:
-    """bench/results/<device>/<date>-<commit>-gpu_check.json; the device's name in letters that a path may have."""
-    from .gpu.environment import card
-    from .harness import commit_id
+    """bench/results/<device>/<date>-<commit>-gpu_check.json; no CUDA here, it would be the parent of what may crash."""
+    from .machine import commit_id, gpu_name, slug
 
-    name = "cpu" if device == "cpu" else card().get("name", "cuda")
-    folder = ROOT / "bench" / "results" / re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-").lower()
+    folder = ROOT / "bench" / "results" / ("cpu" if device == "cpu" else slug(gpu_name()))
     return folder / f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}-{commit_id()}-gpu_check.json"
 
 

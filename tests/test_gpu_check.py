@@ -101,7 +101,7 @@ def test_refusals_and_the_default_file(monkeypatch: pytest.MonkeyPatch, capsys: 
     with pytest.raises(SystemExit):
         gpu_check.main(["--interpret"])
     assert "--interpret goes with --device cpu" in capsys.readouterr().err
-    monkeypatch.setattr("bench.gpu.environment.card", lambda: {"name": "NVIDIA H100 80GB HBM3"})
+    monkeypatch.setattr("bench.machine.gpu_name", lambda: "NVIDIA H100 80GB HBM3")
     path = gpu_check._default_file("cuda")
     assert path.parent.name == "nvidia-h100-80gb-hbm3"
     assert path.parent.parent == gpu_check.ROOT / "bench" / "results"

@@ -29,17 +29,17 @@ def test_every_operator_has_its_cases() -> None:
     [
         # 2 x 96 x 8192 logits of 2 bytes read, 96 x 8192 probabilities of 4 bytes written, at 3 TB/s
         ("process_logits", "V=8192, guidance, top-k 2000", 2.10),
-        ("verify_accept", "V=8192, couple", 2.10),
-        # two model rows: keys and values of 4193 entries, 32 heads of 128, and q and out of 97 rows
-        ("window_attention", "MHA 32/32, M=97, D=128, prefix 4096", 46.9),
-        ("window_attention", "GQA 32/8, M=97, D=128, prefix 4096", 16.9),  # operations: 4 x 2 x 32 x 97 x 4193 x 128
-        ("nearest_token", "V=32768, L=64, C=4096", 89.5),
-        ("noise_mix", "2 x 96 x 4096", 3.15),
+        # two model rows: keys and values of 4096 entries, 32 heads of 128, and 97 rows of six tensors
+        ("window_attention", "MHA 32/32, M=97, D=128, prefix 4096", 47.9),
+        ("window_attention", "GQA 32/8, M=97, D=128, prefix 4096", 16.7),  # arithmetic
+        ("nearest_token", "V=32768, L=64, C=4096", 89.9),
+        ("noise_mix", "2 x 96 x 4096", 3.16),
     ],
 )
 def test_floors(operator: str, name: str, us: float) -> None:
+    """The sizes that a case tells bench/roofline.py are those of its inputs."""
     (case,) = (case for case in cases.FULL if (case.operator, case.name) == (operator, name))
-    assert math.isclose(1e6 * case.floor(), us, rel_tol=0.01)
+    assert math.isclose(1e3 * cases.H100.floor(case.work)[0], us, rel_tol=0.01)
 
 
 def test_a_wrong_result_has_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -184,19 +184,10 @@ def _tokens(policy: str) -> Tensor:
     return decoding._run(decoding._decoder(policy, "tiny Lumina", torch.float32, "cpu"), "cpu")[0].clone()
 
 
-def test_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     assert environment.packages()["torch"] == torch.__version__
     monkeypatch.setattr(environment, "PACKAGES", ("no-such-package",))
     assert environment.packages()["no-such-package"] == "absent"
-    values = ", ".join(["NVIDIA H100", "580.1", *"abcdefg"])
-    program = tmp_path / "nvidia-smi"
-    program.write_text(f"#!/bin/sh\necho '{values}'\n")
-    program.chmod(0o755)
-    monkeypatch.setattr("shutil.which", lambda name: str(program))
-    card = environment.card()
-    assert (card["name"], card["driver_version"], card["utilization.gpu"]) == ("NVIDIA H100", "580.1", "g")
-    program.write_text("#!/bin/sh\necho 'No devices were found'\n")
-    assert environment.card() == {}
     if not torch.cuda.is_available():
         missing = [v for v in environment.check(Setting("cuda")) if v.name == "device"]
         assert [v.outcome for v in missing] == [FAIL]

@@ -1,8 +1,7 @@
-"""One call per operator and shape, with random inputs, the bytes that it must move and the operations that it must do.
+"""One call per operator and shape, with random inputs and the least work that it is (bench/roofline.py).
 
 The full shapes are those of a decoding step of a 7 B or 8 B model: L = 96, two model rows, bfloat16; the small ones are
-for the interpreter, where nothing is fast. The floor of a case is the larger of bytes over the rate of memory and
-operations over the rate of matrix products.
+for the interpreter, where nothing is fast.
 """
 
 from __future__ import annotations
@@ -16,8 +15,11 @@ from torch import Tensor
 
 import sjd2_kernels
 
+from ..roofline import WORK, Ceilings, Work
+
 Inputs = dict[str, Any]
-H100 = (3.0e12, 790e12)  # bytes a second of a copy, bfloat16 operations a second of a large product
+# of an H100: a copy, bytes read plus written, and large matrix products
+H100 = Ceilings(3.0e12, {"bfloat16": 790e12, "float32": 50e12})
 BFLOAT16 = torch.bfloat16
 IN_PLACE = {
     "window_attention": ("k_cache", "v_cache"),
@@ -32,7 +34,7 @@ class Case:
     Attributes:
         operator, name: what is called, and its shape in words.
         make: the inputs, on the CPU, of a seed.
-        bytes, operations: that no implementation can do without.
+        work: what no implementation can do without.
         exact: outputs must equal the CPU's bit for bit (rung L3); else to ``tolerance`` of the largest.
         tolerance: one rounding of the output's type, and a little for sums in another order.
     """
@@ -40,14 +42,9 @@ class Case:
     operator: str
     name: str
     make: Callable[[int], Inputs]
-    bytes: int
-    operations: int = 0
+    work: Work
     exact: bool = False
     tolerance: float = 2.0**-7
-
-    def floor(self, rates: tuple[float, float] = H100) -> float:
-        """Seconds that the case takes at least."""
-        return max(self.bytes / rates[0], self.operations / rates[1])
 
     def run(self, inputs: Inputs, backend: str | None) -> list[Tensor]:
         """The outputs, and what was written in place."""
@@ -70,7 +67,8 @@ def process_logits(V: int, L: int, top_k: int | None) -> Case:
         return made | {"pos": torch.tensor([7])} | ({} if top_k is None else {"top_k": torch.tensor([top_k])})
 
     name = f"V={V}, guidance, top-k {'off' if top_k is None else top_k}"
-    return Case("process_logits", name, make, bytes=L * V * (2 * 2 + 4), exact=True)
+    work = WORK["process_logits"](B=1, L=L, V=V, dtype="bfloat16")
+    return Case("process_logits", name, make, work, exact=True)
 
 
 def verify_accept(V: int, L: int, redraw: str) -> Case:
@@ -84,8 +82,7 @@ def verify_accept(V: int, L: int, redraw: str) -> Case:
         made: Inputs = {"draft": drawn[0], "p": p, "q": q, "seed": torch.tensor([seed]), "pos": torch.tensor([3])}
         return made | {"fresh": drawn[1], "redraw": redraw}
 
-    rows = L if redraw == "couple" else 1  # at most
-    return Case("verify_accept", f"V={V}, {redraw}", make, bytes=rows * V * 8 + L * 32, exact=True)
+    return Case("verify_accept", f"V={V}, {redraw}", make, WORK["verify_accept"](B=1, L=L, V=V), exact=True)
 
 
 def commit(L: int, N: int) -> Case:
@@ -105,13 +102,12 @@ def commit(L: int, N: int) -> Case:
         window |= {"accept_len": torch.tensor([seed % L], dtype=torch.int32), "n_tokens": torch.tensor([N])}
         return window | {"prompt_len": torch.tensor([9, 6], dtype=torch.int32)} | state
 
-    return Case("commit", f"L={L}", make, bytes=4 * 8 * L, exact=True)
+    return Case("commit", f"L={L}", make, WORK["commit"](B=1, L=L), exact=True)
 
 
 def window_attention(M: int, H: int, Hkv: int, D: int, prefix: int) -> Case:
     """One guided image: two model rows."""
     R, T = 2, 25
-    at = (prefix + M) * D
 
     def make(seed: int) -> Inputs:
         g = generator(seed)
@@ -127,8 +123,8 @@ def window_attention(M: int, H: int, Hkv: int, D: int, prefix: int) -> Case:
         return made
 
     name = f"{'MHA' if H == Hkv else 'GQA'} {H}/{Hkv}, M={M}, D={D}, prefix {prefix}"
-    moved, operations = R * 2 * (2 * Hkv * at + 2 * M * H * D), 4 * R * H * M * at
-    return Case("window_attention", name, make, moved, operations)
+    work = WORK["window_attention"](B=1, L=M, H=H, Hkv=Hkv, D=D, prefix=prefix, dtype="bfloat16")
+    return Case("window_attention", name, make, work)
 
 
 def noise_embed(N: int, C: int, V: int) -> Case:
@@ -143,7 +139,7 @@ def noise_embed(N: int, C: int, V: int) -> Case:
         made |= {"token": torch.randint(0, V, (B, N), generator=g), "mean": torch.zeros(C)}
         return made | {"seed": torch.tensor([seed, 1]), "pos": torch.tensor([0, 5])}
 
-    return Case("noise_embed", f"{B} x {N} x {C}", make, bytes=B * N * C * 4)
+    return Case("noise_embed", f"{B} x {N} x {C}", make, WORK["noise_embed"](B=B, N=N, C=C, dtype="bfloat16"))
 
 
 def noise_mix(L: int, C: int, V: int) -> Case:
@@ -159,18 +155,19 @@ def noise_mix(L: int, C: int, V: int) -> Case:
         made |= {"table": torch.randn(V, C, generator=g).to(BFLOAT16), "seed": torch.tensor([seed, 1])}
         return made | {"pos": torch.tensor([0, 5])}
 
-    return Case("noise_mix", f"{B} x {L} x {C}", make, bytes=B * L * C * 12)
+    return Case("noise_mix", f"{B} x {L} x {C}", make, WORK["noise_mix"](B=B, L=L, C=C, dtype="bfloat16"))
 
 
 def nearest_token(L: int, C: int, V: int) -> Case:
-    """Every slot of an image needs scores; a float32 is three bfloat16 to the matrix units."""
+    """Every slot of an image needs scores."""
 
     def make(seed: int) -> Inputs:
         g = generator(seed)
         table = torch.randn(V, C, generator=g).to(BFLOAT16)
         return {"state": torch.randn(1, L, C, generator=g), "table": table, "bias": torch.randn(V, generator=g)}
 
-    return Case("nearest_token", f"V={V}, L={L}, C={C}", make, V * C * 2, 3 * 2 * L * V * C, exact=True)
+    work = WORK["nearest_token"](B=1, L=L, V=V, C=C, dtype="bfloat16")
+    return Case("nearest_token", f"V={V}, L={L}, C={C}", make, work, exact=True)
 
 
 FULL = (

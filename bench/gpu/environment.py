@@ -7,18 +7,15 @@ import importlib.metadata
 import io
 import os
 import platform
-import shutil
-import subprocess
 from collections.abc import Iterator
 from typing import Any
 
 import torch
 
-from ..harness import commit_id
+from ..machine import commit_id, gpu_notes
 from .verdict import FAIL, Setting, Verdict, judged
 
 PACKAGES = ("torch", "triton", "numpy", "transformers", "pytest", "hypothesis")
-CARD = "name,driver_version,pstate,clocks.sm,clocks.max.sm,clocks.mem,power.draw,temperature.gpu,utilization.gpu"
 
 
 def packages() -> dict[str, str]:
@@ -30,17 +27,6 @@ def packages() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             found[name] = "absent"
     return found
-
-
-def card() -> dict[str, str]:
-    """What nvidia-smi says of the first device."""
-    program = shutil.which("nvidia-smi")
-    if program is None:
-        return {}
-    command = [program, f"--query-gpu={CARD}", "--format=csv,noheader", "--id=0"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=20)
-    values = done.stdout.strip().split(", ")
-    return dict(zip(CARD.split(","), values, strict=True)) if len(values) == len(CARD.split(",")) else {}
 
 
 def tools() -> dict[str, str]:
@@ -75,8 +61,8 @@ def _device(setting: Setting) -> Verdict | tuple[str, dict[str, Any]]:
         "capability": f"{of.major}.{of.minor}",
         "multiprocessors": of.multi_processor_count,
     }
-    data |= {"memory": memory[1], "free": memory[0], "cuda": torch.version.cuda, "card": card()}
-    driver = data["card"].get("driver_version", "unknown")
+    data |= {"memory": memory[1], "free": memory[0], "cuda": torch.version.cuda, "card": gpu_notes()}
+    driver = data["card"].get("driver", "unknown")
     text = f"{of.name}, compute capability {of.major}.{of.minor}, {of.multi_processor_count} multiprocessors, "
     return text + f"{memory[1] / 2**30:.0f} GiB, driver {driver}, CUDA {torch.version.cuda}", data
 

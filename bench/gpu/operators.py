@@ -1,15 +1,13 @@
 """Every operator on the device: the CPU's results first, then its time beside its floor.
 
-No time is taken of a wrong result. On a CUDA device the calls are captured in a graph, one call per copy of the inputs,
-over more memory than the second-level cache holds, and the graph is replayed: what is timed is the device's work.
+No time is taken of a wrong result. On a CUDA device calls are captured in a graph (bench/clock.py), which shows as well
+that none of them waits for the host.
 """
 
 from __future__ import annotations
 
-import itertools
 import statistics
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
@@ -18,20 +16,21 @@ from torch import Tensor
 
 from sjd2_kernels import backends
 
+from ..clock import MAX_SETS, Clock, Variant, clock_of
+from ..roofline import Ceilings, measure_ceilings
 from . import cases
 from .cases import Case, Inputs
 from .verdict import FAIL, Setting, Verdict, judged
 
-COLD_BYTES = 256 << 20  # the inputs of a graph's calls together; five times an H100's second-level cache
-MOST_COPIES, REPLAYS = 48, 20
+ROUNDS = 20
 LEAST_SECONDS = 5.0  # of the time left, below which no further case is begun
 
 
 def check(setting: Setting) -> Iterator[Verdict]:
-    """The rates of the device, then all cases on all backends that serve them."""
+    """The ceilings of the device, then all cases on all backends that serve them."""
     found: dict[str, Any] = {}
-    yield judged("operators", "rates", lambda: _rates(setting, found))
-    rates = found.get("rates", cases.H100)
+    yield judged("operators", "ceilings", lambda: _ceilings(setting, found))
+    ceilings, clock = found.get("ceilings", cases.H100), clock_of(setting.device)
     for case in cases.SMALL if setting.small else cases.FULL:
         _expected.cache_clear()
         for backend in _backends(case.operator, setting):
@@ -39,7 +38,7 @@ def check(setting: Setting) -> Iterator[Verdict]:
             if setting.left < LEAST_SECONDS:
                 yield Verdict("operators", name, FAIL, "out of time")
                 continue
-            yield judged("operators", name, lambda case=case, backend=backend: _case(case, backend, setting, rates))
+            yield judged("operators", name, lambda c=case, b=backend: _case(c, b, setting, ceilings, clock))
 
 
 def _backends(operator: str, setting: Setting) -> list[str]:
@@ -50,16 +49,15 @@ def _backends(operator: str, setting: Setting) -> list[str]:
     return [n for n in names if n in backends.served_by(operator, "cuda") and backends.why_not(n) is None]
 
 
-def _case(case: Case, backend: str, setting: Setting, rates: tuple[float, float]) -> tuple[str, dict[str, Any]]:
+def _case(case: Case, backend: str, setting: Setting, ceilings: Ceilings, clock: Clock) -> tuple[str, dict[str, Any]]:
     error = compare(case, backend, setting.device)
     data: dict[str, Any] = {"operator": case.operator, "case": case.name, "backend": backend, "error": error}
     if backend == "reference":  # it is there to compare with, and may wait for the device
         return f"error {error:.1e}", data
-    timing = measure(case, backend, setting)
-    floor = case.floor(rates)
-    data |= {"floor_us": 1e6 * floor, **timing}
-    text = f"{timing['median']:.1f} us ({timing['p20']:.1f} to {timing['p80']:.1f}), floor {1e6 * floor:.1f} us"
-    return f"{text}, {100e6 * floor / timing['median']:.0f} % of the time; error {error:.1e}", data
+    timing, (floor, bound) = measure(case, backend, setting, clock), ceilings.floor(case.work)
+    data |= {"floor_us": 1e3 * floor, "bound": bound, **timing}
+    text = f"{timing['median']:.1f} us ({timing['p20']:.1f} to {timing['p80']:.1f}), floor {1e3 * floor:.1f} us"
+    return f"{text} ({bound}), {1e5 * floor / timing['median']:.0f} % of the time; error {error:.1e}", data
 
 
 def moved(inputs: Inputs, device: str) -> Inputs:
@@ -97,59 +95,24 @@ def compare(case: Case, backend: str, device: str) -> float:
     return largest
 
 
-def measure(case: Case, backend: str, setting: Setting) -> dict[str, float]:
-    """Microseconds of a call: median, 20th and 80th percentile, minimum."""
+def measure(case: Case, backend: str, setting: Setting, clock: Clock) -> dict[str, float]:
+    """Microseconds of a call: median, 20th and 80th percentile, minimum.
+
+    Raises: AssertionError where a call on a GPU waits for the host, so that it cannot be captured.
+    """
     inputs, _ = _expected(case)
     size = sum(v.numel() * v.element_size() for v in inputs.values() if isinstance(v, Tensor))
-    copies = 1 if setting.small else max(2, min(MOST_COPIES, -(-COLD_BYTES // max(size, 1))))
-    calls = [moved(inputs, setting.device) for _ in range(copies)]
-
-    def run() -> list[Any]:
-        return [case.run(call, backend) for call in calls]
-
-    times = on_cuda(run) if setting.device == "cuda" else on_cpu(run)
-    us = sorted(1e6 * seconds / copies for seconds in times)
+    sets = 1 if setting.small else max(2, min(MAX_SETS, -(-clock.cold_bytes // max(size, 1))))
+    buffers = [(moved(inputs, setting.device),) for _ in range(sets)]
+    prepared = clock.prepare(Variant(lambda call: case.run(call, backend)), buffers)
+    if setting.device == "cuda" and prepared.how != "graph":
+        raise AssertionError("a call waits for the host: no graph can hold it")
+    us = sorted(1e6 * prepared.measure(i) for i in range(1 if setting.small else ROUNDS))
     spread = {"p20": us[len(us) // 5], "p80": us[len(us) * 4 // 5], "minimum": us[0]}
-    return {"median": statistics.median(us), **spread, "calls": float(copies * len(us))}
+    return {"median": statistics.median(us), **spread, "rounds": float(len(us))}
 
 
-def on_cuda(run: Callable[[], Any]) -> list[float]:
-    """Seconds of each replay of a graph of ``run``."""
-    side = torch.cuda.Stream()
-    side.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(side):
-        run()  # compiles, and warms the allocator
-    torch.cuda.current_stream().wait_stream(side)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        kept = run()  # noqa: F841  the outputs live as long as the graph
-    for _ in range(3):
-        graph.replay()
-    marks = [torch.cuda.Event(enable_timing=True) for _ in range(REPLAYS + 1)]
-    for mark in marks[:-1]:
-        mark.record()
-        graph.replay()
-    marks[-1].record()
-    torch.cuda.synchronize()
-    return [1e-3 * a.elapsed_time(b) for a, b in itertools.pairwise(marks)]
-
-
-def on_cpu(run: Callable[[], Any]) -> list[float]:
-    """Seconds of a call."""
-    begin = time.perf_counter()
-    run()
-    return [time.perf_counter() - begin]
-
-
-def _rates(setting: Setting, found: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """Bytes a second of a copy, operations a second of a bfloat16 product, as the device gives them now."""
-    size, n = (1 << 20, 64) if setting.small else (1 << 30, 8192)
-    source = torch.ones(size, dtype=torch.uint8, device=setting.device)
-    target = torch.empty_like(source)
-    a, b = (torch.randn(n, n, device=setting.device).to(torch.bfloat16) for _ in range(2))
-    times = on_cuda if setting.device == "cuda" else on_cpu
-    copied = 2 * size / min(times(lambda: target.copy_(source)))
-    multiplied = 2 * n**3 / min(times(lambda: a @ b))
-    found["rates"] = (copied, multiplied)
-    data = {"bytes_per_second": copied, "operations_per_second": multiplied}
-    return f"copy {copied / 1e12:.3f} TB/s, bfloat16 product {multiplied / 1e12:.3f} TFLOP/s", data
+def _ceilings(setting: Setting, found: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    found["ceilings"] = made = measure_ceilings(setting.device, seconds=0.01 if setting.small else 0.3)
+    products = ", ".join(f"{dtype} product {rate / 1e12:.3g} TFLOP/s" for dtype, rate in made.matrix.items())
+    return f"copy {made.copy / 1e12:.3g} TB/s, {products}", made.record()
