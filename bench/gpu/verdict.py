@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
+
+from ..aot import ROOT
 
 PASS, FAIL, ABSENT = "pass", "FAIL", "absent"
 KEPT_LINES = 12
@@ -60,7 +63,8 @@ def judged(check: str, name: str, look: Callable[[], Verdict | tuple[str, dict[s
 
 
 def failed(check: str, name: str, error: Exception) -> Verdict:
-    """An exception: what it says, and where it was raised."""
-    where = traceback.extract_tb(error.__traceback__)[-1]
+    """An exception: what it says, and where in this repository, if anywhere, it came from."""
+    frames = traceback.extract_tb(error.__traceback__)
+    where = next((f for f in reversed(frames) if f.filename.startswith(f"{ROOT}{os.sep}")), frames[-1])
     text = f"{type(error).__name__}: {error}\nat {Path(where.filename).name}:{where.lineno}, in {where.name}"
     return Verdict(check, name, FAIL, text)
