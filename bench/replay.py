@@ -21,6 +21,7 @@ class Replayed:
 
     def __init__(self, decoder: Decoder, at: int = 0):
         self.decoder, w = decoder, decoder.window
+        decoder.prefill()
         if at:
             with torch.no_grad():
                 for cache in (decoder.k_cache, decoder.v_cache):
