@@ -151,8 +151,11 @@ def _panel(axes: Any, panel: Panel, colors: Mapping[str, str]) -> None:
     places = sorted({x for points in panel.lines.values() for x, _ in points})
     axes.set_xscale("log", base=2)
     axes.set_xticks(places, [f"{x:g}" for x in places])
+    if panel.level:  # ratios near 1: a linear scale from 0
+        axes.set_ylim(bottom=0)
+    else:
+        axes.set_yscale("log")
     axes.minorticks_off()
-    axes.set_yscale("log")
     axes.yaxis.set_major_formatter(lambda value, at: f"{value:g}")
     axes.set_title(panel.title, fontsize=9, color=INK)
     axes.set_xlabel(panel.x, color=INK)
