@@ -2,39 +2,45 @@
 
 from __future__ import annotations
 
-import datetime
-import json
-import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from . import harness, table
+from . import case, harness, records, roofline, suites, table
+from .clock import HostClock, clock_of
 
 _comparisons: list[harness.Comparison] = []
+_ceilings: list[roofline.Ceilings] = []
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption(
-        "--results", default=str(Path(__file__).parent / "results"), help="folder for the JSON of this run"
-    )
-    parser.addoption("--seconds", type=float, default=4.0, help="seconds of measuring per case")
+    parser.addoption("--results", default=str(records.RESULTS), help="folder for the JSON of this run")
+    parser.addoption("--seconds", type=float, default=2.0, help="seconds of measuring per case")
+
+
+@pytest.fixture(scope="session")
+def ceilings() -> roofline.Ceilings:
+    """What the machine can do, measured once."""
+    _ceilings.append(roofline.measure_ceilings("cpu"))
+    return _ceilings[0]
 
 
 @pytest.fixture
-def compare(request: pytest.FixtureRequest, benchmark: Any) -> Callable[..., harness.Comparison]:
-    """Times variants interleaved, records the comparison, gives pytest-benchmark our variant with the ratios."""
+def compare(
+    request: pytest.FixtureRequest, benchmark: Any, ceilings: roofline.Ceilings
+) -> Callable[[case.Spec], harness.Comparison]:
+    """Error gate, then variants interleaved; pytest-benchmark gets our variant with the ratios."""
 
-    def run(
-        suite: str, case: str, variants: Mapping[str, Callable[[int], object]], targets: dict[str, float] | None = None
-    ) -> harness.Comparison:
-        timings = harness.interleave(variants, seconds=request.config.getoption("--seconds"))
-        comparison = harness.Comparison(suite, case, timings, targets or {})
+    def run(spec: case.Spec) -> harness.Comparison:
+        clock = clock_of("cpu")
+        made = suites.build(spec, clock, "cpu")
+        comparison = case.run(made, clock, ceilings, seconds=request.config.getoption("--seconds"))
         _comparisons.append(comparison)
         benchmark.extra_info.update(comparison.record())
-        benchmark.pedantic(variants[comparison.ours], args=(0,), rounds=3, iterations=1)
+        ours = HostClock().prepare(made.ours, made.buffers)
+        benchmark.pedantic(ours.measure, args=(0,), rounds=3, iterations=1)
         return comparison
 
     return run
@@ -43,15 +49,8 @@ def compare(request: pytest.FixtureRequest, benchmark: Any) -> Callable[..., har
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     if not _comparisons:
         return
-    run = {"machine": harness.machine(), "comparisons": [c.record() for c in _comparisons]}
+    run = records.assemble("cpu", _ceilings[0], _comparisons)
     terminalreporter.section("comparisons")
     terminalreporter.write_line(table.render(run))
-    now = datetime.datetime.now(datetime.UTC)
-    run["date"] = now.isoformat(timespec="seconds")
-    folder = Path(config.getoption("--results")) / run["machine"]["device"]
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{now:%Y-%m-%d}-{run['machine']['commit']}.json"
-    scratch = path.with_suffix(".tmp")
-    scratch.write_text(json.dumps(run, indent=1) + "\n")
-    os.replace(scratch, path)
+    path = records.store(run, Path(config.getoption("--results")))
     terminalreporter.write_line(f"written to {path}")

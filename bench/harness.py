@@ -2,49 +2,68 @@
 
 On a shared CPU absolute times drift by a factor of two within minutes; ratios of interleaved variants do not. A variant
 that fails its error check raises before anything is timed, so no number is ever printed for a wrong result.
+
+Our variant is timed twice under two names. How far the two come apart is the noise of a run: differences below it say
+nothing.
 """
 
 from __future__ import annotations
 
-import os
-import platform
 import statistics
-import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
-import torch
-
-COLD_BYTES = 64 << 20  # buffers rotate over at least this much, so that a small case does not live in the cache
+OURS, AGAIN = "sjd2", "sjd2 again"
+LEAST_NOISE = 0.1
+MAX_ROUNDS = 50  # times the least number of rounds
 
 
 @dataclass
 class Timing:
-    """Milliseconds of one variant over the rounds of a run."""
+    """Milliseconds of one variant over the rounds of a run, and how they were taken (clock.py)."""
 
     median: float
     p20: float
     p80: float
     minimum: float
+    how: str = "host clock"
 
     @staticmethod
-    def of(seconds: list[float]) -> Timing:
+    def of(seconds: Sequence[float], how: str = "host clock") -> Timing:
+        """Of the seconds of every round."""
         ms = sorted(1e3 * s for s in seconds)
-        return Timing(statistics.median(ms), ms[len(ms) // 5], ms[len(ms) * 4 // 5], ms[0])
+        return Timing(statistics.median(ms), ms[len(ms) // 5], ms[len(ms) * 4 // 5], ms[0], how)
 
 
 @dataclass
 class Comparison:
-    """One case: what was timed, how long each variant took, and what `ours` must reach."""
+    """One case: what was timed, how long each variant took, what it costs at least, and what `ours` must reach.
+
+    Attributes:
+        suite, case: the heading that the case stands under, and its own name; the two are its identity between runs.
+        numbers: what the case's name says, by dimension letter.
+        timings: variant -> its times.
+        targets: peer -> least ratio peer / ours.
+        absent: peer -> why it was not timed.
+        error: what the error gate found, and what it allows.
+        floor: bytes, operations, milliseconds of the floor and what bounds it; None where no floor is stated.
+        counts: variant -> tensor operations, synchronisations and the like, where they were counted.
+        headline: whether the README shows it.
+    """
 
     suite: str
     case: str
     timings: dict[str, Timing]
-    targets: dict[str, float] = field(default_factory=dict)  # peer -> least ratio peer / ours
-    ours: str = "sjd2"
+    targets: dict[str, float] = field(default_factory=dict)
+    numbers: dict[str, Any] = field(default_factory=dict)
+    absent: dict[str, str] = field(default_factory=dict)
+    error: dict[str, float] = field(default_factory=dict)
+    floor: dict[str, Any] | None = None
+    counts: dict[str, dict[str, int]] = field(default_factory=dict)
+    headline: bool = False
+    ours: str = OURS
 
     def ratio(self, peer: str) -> float:
         """How many times longer the peer takes: the median over the run of a peer over the median of ours."""
@@ -54,81 +73,43 @@ class Comparison:
         """The same of the fastest rounds, which neighbours on a shared machine disturb least."""
         return self.timings[peer].minimum / self.timings[self.ours].minimum
 
+    def percent_of_floor(self) -> float | None:
+        """How much of our median time the floor is: 100 is as fast as the machine can be."""
+        return 100 * self.floor["ms"] / self.timings[self.ours].median if self.floor else None
+
     def record(self) -> dict[str, Any]:
-        peers = [name for name in self.timings if name != self.ours]
+        """As it stands in a file of results."""
+        peers = [name for name in self.timings if name not in (self.ours, AGAIN)]
         return asdict(self) | {
             "ratios": {peer: self.ratio(peer) for peer in peers},
             "ratios_of_minima": {peer: self.ratio_of_minima(peer) for peer in peers},
+            "percent_of_floor": self.percent_of_floor(),
         }
 
 
 def interleave(
-    variants: Mapping[str, Callable[[int], object]], seconds: float = 4.0, rounds: int = 9
-) -> dict[str, Timing]:
+    measures: Mapping[str, Callable[[int], float]], seconds: float = 4.0, rounds: int = 9
+) -> dict[str, list[float]]:
     """Times every variant once per round, in rotating order, for `rounds` rounds or `seconds`, whichever is longer.
 
-    A variant is called with the number of the round, to pick one of several cold buffers.
+    A measure is called with the number of the round, to pick one of several cold buffers, and returns seconds.
     """
-    names = list(variants)
-    for name in names:
-        variants[name](0)
+    names = list(measures)
     taken: dict[str, list[float]] = {name: [] for name in names}
     begin, i = time.perf_counter(), 0
-    while i < rounds or (time.perf_counter() - begin < seconds and i < 50 * rounds):
+    while i < rounds or (time.perf_counter() - begin < seconds and i < MAX_ROUNDS * rounds):
         for j in range(len(names)):
             name = names[(i + j) % len(names)]
-            start = time.perf_counter()
-            variants[name](i)
-            taken[name].append(time.perf_counter() - start)
+            taken[name].append(measures[name](i))
         i += 1
-    return {name: Timing.of(values) for name, values in taken.items()}
+    return taken
 
 
-def copies(tensors: tuple[torch.Tensor, ...]) -> list[tuple[torch.Tensor, ...]]:
-    """As many copies of the tensors as it takes to cover COLD_BYTES, at least two."""
-    size = sum(t.numel() * t.element_size() for t in tensors)
-    return [tuple(t.clone() for t in tensors) for _ in range(max(2, min(16, -(-COLD_BYTES // max(size, 1)))))]
-
-
-def commit_id() -> str:
-    """The short id of the checked-out commit, with a + if the tree has changes; "unknown" outside a checkout."""
-    here = Path(__file__).parent
-    try:
-        head = subprocess.run(
-            ["git", "rev-parse", "--short", "HEAD"], cwd=here, capture_output=True, text=True, check=True
-        )
-        dirty = subprocess.run(
-            ["git", "status", "--porcelain", "--untracked-files=no"],
-            cwd=here,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return head.stdout.strip() + ("+" if dirty.stdout.strip() else "")
-
-
-def machine() -> dict[str, Any]:
-    """What the numbers were measured on."""
-    import sjd2_kernels.native as native
-
-    model = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        names = [
-            line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")
-        ]
-        model = names[0] if names else model
-    reason = native.why_not()
-    return {
-        "device": "cpu",
-        "model": model,
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "native": reason or native.module().describe(),
-        "load": os.getloadavg()[0],
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "commit": commit_id(),
-    }
+def noise(records: Sequence[Mapping[str, Any]]) -> float:
+    """The noise of a run as a part of 1: twice what separates our two timings in nine of ten cases, at least 0.1."""
+    apart = sorted(
+        abs(record["timings"][AGAIN]["median"] / record["timings"][record["ours"]]["median"] - 1)
+        for record in records
+        if AGAIN in record["timings"]
+    )
+    return max(LEAST_NOISE, 2 * apart[len(apart) * 9 // 10]) if apart else LEAST_NOISE

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import autograd, backends, validation
+from . import autograd, validation
 
 Number = float | int
 
@@ -21,8 +21,7 @@ def _call(operator: str, device: torch.device, backend: str | None, *args: Any, 
     if backend is None:
         return getattr(torch.ops.sjd2, operator)(*args, **kwargs)
     validation.CHECKS[operator](*args, **kwargs)
-    implementation = backends.select(operator, device.type, backend)
-    return autograd.differentiable(operator, implementation)(*args, **kwargs)
+    return autograd.differentiable(operator, device.type, backend)(*args, **kwargs)
 
 
 class _Numbers:

@@ -55,7 +55,8 @@ def test_the_table_is_not_older_than_the_kernels() -> None:
     assert "| triton | sm_80 | sm_90 | sm_100 |" in text
     lines = [line.split(" | ") for line in text.splitlines() if line.startswith("|") and "_kernel" in line]
     assert {line[3] for line in lines} >= {"3.6.0", "3.9.0"}
-    assert all(re.fullmatch(r"\d+ / \d+ / \d+", cell.rstrip(" |")) for line in lines for cell in line[4:])
+    # blank where a configuration is not for the architecture
+    assert all(re.fullmatch(r"(\d+ / \d+ / \d+)?", cell.rstrip(" |")) for line in lines for cell in line[4:])
 
 
 BAD_KERNELS = """

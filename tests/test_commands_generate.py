@@ -19,7 +19,6 @@ from sjd2 import cli
 from sjd2.backbones.card import save_card
 from sjd2.backbones.tiny import chameleon_config, lumina_card, tiny_emu3, tiny_lumina
 from sjd2.commands._models import find_device, load_model, thread_limit
-from sjd2.commands.generate import parse_size
 from sjd2.pipeline import Pipeline
 from sjd2.png import enlarge
 from tokenizers import Tokenizer, models, pre_tokenizers
@@ -120,7 +119,7 @@ def test_every_option_reaches_the_pipeline(pipe: Pipeline, monkeypatch: pytest.M
     assert run("a b", "--policy", "coupled", "--window", "7", "--denoise-steps", "4", "--guidance", "1.5", "--graph",
                "--temperature", "0.9", "--top-k", "3", "--top-p", "0.8", "--negative-prompt", "c", "--size", "8x4",
                "--seed", "-6", "--count", "1") == 0  # fmt: skip
-    assert given.pop("policy").name == "coupled"
+    assert given.pop("policy") == "coupled"
     assert given == {
         "prompt": "a b", "window": 7, "denoise_steps": 4, "guidance": 1.5, "temperature": 0.9, "top_k": 3,
         "top_p": 0.8, "negative_prompt": "c", "size": (8, 4), "seed": -6, "num_images_per_prompt": 1, "graph": True,
@@ -148,6 +147,20 @@ def test_what_cannot_work_is_said_before_a_model_is_loaded(
     monkeypatch.setattr(sjd2, "load", lambda *_, **__: pytest.fail("a model was loaded"))
     assert run("a", *words) == 2
     assert re.fullmatch(f"sjd2: {message}.*\n", capsys.readouterr().err)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "give either a prompt, in quotes, or a file of them by --prompts"),
+        (["a", "--prompts", "a.txt"], "give either a prompt, in quotes, or a file of them by --prompts"),
+        (["a", "--batch", "2"], "--batch and --shard are for a file of prompts"),
+        (["a", "--shard", "1/2"], "--batch and --shard are for a file of prompts"),
+    ],
+)
+def test_a_prompt_or_a_file(capsys: pytest.CaptureFixture[str], words: list[str], message: str) -> None:
+    assert run(*words) == 2
+    assert message in capsys.readouterr().err
 
 
 def test_what_the_pipeline_refuses_is_one_line_and_no_file(
@@ -232,11 +245,3 @@ def test_small_models_run_on_one_thread(pipe: Pipeline, monkeypatch: pytest.Monk
     monkeypatch.setattr("sjd2.commands._models.SMALL", 1)
     with thread_limit(pipe) as threads:
         assert (threads, torch.get_num_threads()) == (2, 2)
-
-
-def test_sizes() -> None:
-    assert parse_size(None) is None
-    assert parse_size(" 768X512 ") == (768, 512)
-    for text in ("768", "768*512", "x512", "-1x4", "1.5x2", ""):
-        with pytest.raises(ValueError, match="size must be WIDTHxHEIGHT"):
-            parse_size(text)

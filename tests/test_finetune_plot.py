@@ -29,6 +29,15 @@ def test_a_png_with_one_line_per_loss(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["log.png"]
 
 
+def test_shares_have_axes_of_their_own(tmp_path: Path) -> None:
+    """They would press losses into a line, or the other way round."""
+    draw(COLUMNS | {"flat_parts": ([0, 4], [0.2, 0.9])}, tmp_path / "log.png")
+    with Image.open(tmp_path / "log.png") as drawn:
+        assert drawn.size == (960, 840)
+        lower = np.asarray(drawn.convert("RGB"))[420:].reshape(-1, 3).astype(int)
+    assert (np.abs(lower - (0x1F, 0x77, 0xB4)).max(1) < 8).sum() > 100
+
+
 def test_an_empty_log_is_an_empty_plot(tmp_path: Path) -> None:
     draw({}, tmp_path / "log.png")
     with Image.open(tmp_path / "log.png") as drawn:

@@ -58,6 +58,7 @@ def test_some_prompts_are_dropped() -> None:
 def test_all_stages(backbone: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The command trains, writes checkpoints that load, logs held-out bits, and does nothing the second time."""
     monkeypatch.setattr(train, "SMALL", TINY)
+    monkeypatch.setattr(train, "DRAWN", 2)
     app = typer.Typer()
     app.command()(train.main)
     arguments = f"--backbone {backbone} --out {tmp_path} --ar-steps 25 --tune-steps 4 --batch 4 --no-compile".split()
@@ -70,6 +71,7 @@ def test_all_stages(backbone: str, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     with (tmp_path / "noise" / "log.csv").open() as file:
         last = list(csv.DictReader(file))[-1]
     assert {"flat", "mottled", "mottled_t1"} <= last.keys()
+    assert 0 < float(last["flat_parts"]) < 0.9, "an untrained model is wrong about most parts, and right about some"
     pipe = sjd2.load(tmp_path / "noise" / "checkpoint")
     assert pipe.generate("a human", policy="sjd2", window=64, denoise_steps=2).status == ["ok"]
     before = (tmp_path / "noise.pt").stat().st_mtime_ns

@@ -295,6 +295,10 @@ def test_operator_properties() -> None:
     for arguments in patterns(a, ("done",)):
         opcheck(OP, arguments)
     opcheck(OP, a | {"table": a["table"].double().requires_grad_()})
+    grad = torch.randn(5, 7, 37, dtype=torch.float64, generator=generator(4)).requires_grad_()
+    for done in (a["done"], None):
+        backward = {"grad": grad, "token": a["token"], "t": a["t"], "done": done, "V": 11, "dtype": torch.float64}
+        opcheck(torch.ops.sjd2.noise_embed_backward, backward)
     for table in layouts(a["table"].half()):
         assert_fake_matches(OP, a | {"table": table})
 

@@ -159,6 +159,17 @@ def test_none_means_the_model_card() -> None:
     assert settle(model, get_policy("sjd"), grid, none)["window"] == grid.n_tokens
 
 
+def test_a_policy_by_name_has_the_cards_options_and_an_object_is_taken_as_it_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model, made = Toy(), list[Decoder]()
+    model.defaults = Defaults(options={"sjd2": {"draft": "sampled"}})
+    monkeypatch.setattr(pipeline, "Decoder", lambda *a, **k: made.append(Decoder(*a, **k)) or made[-1])
+    for policy in ("sjd2", get_policy("sjd2"), "sjd2-exact"):
+        Pipeline(model).generate("a", policy)
+    assert [each.policy.draft for each in made] == ["sampled", "nearest", get_policy("sjd2-exact").draft]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -179,6 +190,22 @@ def test_none_means_the_model_card() -> None:
 def test_bad_arguments_say_so(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Pipeline(Toy()).generate(**{"prompts": "a", **arguments})
+
+
+def test_a_prompt_is_checked_without_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipeline, "Decoder", lambda *_, **__: pytest.fail("it decoded"))
+    pipe = Pipeline(Toy(max_positions=40))
+    pipe.check("a", window=3, size=(4, 2), top_k=None)
+    pipe.check("a", "ar", guidance=2.0, negative_prompt="b")
+    for prompt, arguments, message in (
+        ("a" * 40, {}, "prompt 0 is too long"),
+        ("a", {"negative_prompt": "b" * 40, "guidance": 2.0}, "prompt 0 is too long"),
+        ("a", {"negative_prompt": "b", "guidance": 1.0}, "negative_prompt is of no use"),
+        ("a", {"window": 99}, "window must be between 1 and"),
+        ("a", {"policy": "sjd3"}, "policy must be one of"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            pipe.check(prompt, **arguments)
 
 
 def test_trouble_in_one_image_is_reported(caplog: pytest.LogCaptureFixture) -> None:

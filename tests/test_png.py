@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from sjd2.png import check_png, enlarge, save_png, scale_to
+from sjd2.png import check_png, enlarge, made_from, save_enlarged, save_png, scale_to
 
 
 def coloured(width: int, height: int) -> Image.Image:
@@ -35,6 +35,16 @@ def test_text_reads_back(tmp_path: Path) -> None:
         assert np.array_equal(np.asarray(read), np.asarray(picture))
         assert read.text == {"prompt": "a dwarf", "seed": "7", "negative_prompt": "ein Zwerg, 小人"}
     assert [file.name for file in path.parent.iterdir()] == ["a.png"]
+
+
+@pytest.mark.parametrize(("scale", "used"), [(None, 103), (1, 1), (7, 7)])
+def test_a_small_picture_is_enlarged_and_says_so(tmp_path: Path, scale: int | None, used: int) -> None:
+    save_enlarged(coloured(5, 4), tmp_path / "a.png", scale, made_from({"seed": 3, "top_k": None}))
+    with Image.open(tmp_path / "a.png") as read:
+        assert read.size == (5 * used, 4 * used)
+        text = dict(read.text)
+    assert text.pop("Software").startswith("sjd2-kernels ")
+    assert text == {"seed": "3", "scale": str(used)}
 
 
 def test_who_reads_the_old_file_reads_it_to_the_end(tmp_path: Path) -> None:

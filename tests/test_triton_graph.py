@@ -1,4 +1,4 @@
-"""The Triton samplers inside a CUDA graph: no synchronisation with the host, and replays that follow their inputs."""
+"""The Triton samplers on a device: in CUDA graphs, on any stream, without synchronisation, at outputs beyond 2^31."""
 
 from __future__ import annotations
 
@@ -77,3 +77,15 @@ def test_a_side_stream_of_every_device() -> None:
         assert all(x.device.index == device for x in got)
         for name, a, b in zip(LOGITS + VERDICT, got, want, strict=True):
             assert_same(name, a, b)
+
+
+def test_more_probabilities_than_32_bits_count() -> None:
+    """B22. The last row of an output of over 2^31 elements is the row on its own."""
+    V = 184622
+    L = 2**31 // V + 2
+    row = torch.randn(1, 1, V, generator=torch.Generator().manual_seed(3))
+    at = {"seed": torch.tensor([7]), "top_k": torch.tensor([50])}
+    p, fresh, _ = process_logits(row.cuda().expand(1, L, V), **moved(at), backend="triton")
+    want = process_logits(row, **at, pos=torch.tensor([L - 1]), backend="native")
+    assert_same("p", p[:, -1:].contiguous(), want[0])
+    assert_same("fresh", fresh[:, -1:].contiguous(), want[1])

@@ -100,12 +100,43 @@ def test_any_shape(seed: int, backend: str) -> None:
     kv_len, start = ([draw(-5, top + 5) for _ in range(R)] for top in (S, M))
     c = case(M, kv_len, Hkv * draw(1, 4), Hkv, draw(1, 70), R=R, S=S, q_start=start, dtype=torch.float64, seed=seed)
     c["done"] = torch.tensor([draw(0, 3) == 0 for _ in range(B)]).int() * draw(1, 5)
+    if seed % 2:
+        c["shadow"] = draw(0, M // 2)
+        c["refeed"] = draw(0, M - 2 * c["shadow"])
     out, *caches = run(c, backend)
     torch.testing.assert_close(out, oracle(c), rtol=0, atol=1e-13)
     assert_same(tuple(caches), caches_after(c), "cache")
     for r in range(R):
         gone = [m for m in range(M) if position(c, r, m) is None]
         assert not out[r, gone].any()
+
+
+@pytest.mark.parametrize("dtype", REAL, ids=str)
+@pytest.mark.parametrize("refeed", [0, 1, 5])
+def test_many_shadow_rows(refeed: int, dtype: torch.dtype) -> None:
+    """More rows than a chunk holds, more keys than a block, in every dtype; the other rows keep their bits."""
+    M, shadow = 97, 32
+    c = case(M + shadow, [250, 125], 8, 2, 24, dtype=dtype, q_start=[0, refeed // 2])
+    c |= {"shadow": shadow, "refeed": refeed}
+    out, *caches = run(c, "native")
+    error = (out.double() - oracle(c)).abs()
+    assert bool((error <= rounding(dtype, oracle(c).abs()) + 8 * torch.finfo(torch.float32).eps).all())
+    assert_same(tuple(caches), caches_after(c), "cache")
+    plain = {name: c[name][:, :M] if name in ("q", "k", "v", "level") else c[name] for name in c}
+    without, *_ = run(plain | {"shadow": 0}, "native")
+    assert_same(out[:, :M], without)
+
+
+@on_backends
+def test_a_shadow_row_is_seen_by_none_and_sees_neither_its_twin_nor_others(backend: str) -> None:
+    c = case(20 + 8, [126, 0], q_start=[0, 0]) | {"shadow": 8, "refeed": 2}
+    before, *caches = run(c, backend)
+    for changed_row, still in ((20 + 3, [*range(23), *range(24, 28)]), (2 + 3, [*range(5), *range(20, 24)])):
+        changed = clones(c)
+        changed["k"][:, changed_row] = changed["v"][:, changed_row] = NAN
+        after, *_ = run(changed, backend)
+        assert_same(after[:, still], before[:, still])
+        assert bool(after[:, changed_row].isnan().all())
 
 
 @on_backends

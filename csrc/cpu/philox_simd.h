@@ -48,7 +48,12 @@ SJD2_INLINE WordVectors words_of_groups(const Generator& generator, VU group) {
 }
 
 SJD2_INLINE VF uniform(VU word) {
-  return uniform_of_halves(__builtin_convertvector((VI)(word >> 16), VF), __builtin_convertvector((VI)(word & 0xFFFFu), VF));
+#if defined(__AVX512F__)
+  return uniform_of_float(__builtin_convertvector(word, VF));
+#else
+  const VF high = __builtin_convertvector((VI)(word >> 16), VF), low = __builtin_convertvector((VI)(word & 0xFFFFu), VF);
+  return uniform_of_float(join_halves(high, low));
+#endif
 }
 
 // Uniforms of W ids in any order.

@@ -88,10 +88,12 @@ void finish_listed(Row& row, int64_t n) {
   n = apply_top_p(row, n, total);
   for (int i = 0; i < W; ++i) row.ids[n + i] = 0;
   Race race;
-  race_listed(row.generator, row.values, row.ids, n, race);
+  race_listed(row.generator, row.ids, n, race, [&, divisor = float(total)](int64_t i) {
+    const VF w = load_vector<VF>(row.values + i);
+    store_vector(row.values + i, w / divisor);
+    return w;
+  });
   row.fresh = race.id;
-  const float divisor = float(total);
-  for (int64_t i = 0; i < n; i += W) store_vector(row.values + i, load_vector<VF>(row.values + i) / divisor);
   write_listed(row.p, row.V, row.values, row.ids, n, row.streamed);
 }
 
@@ -113,7 +115,7 @@ float sample_pivot(Row& row, const S& scores) {
       n += W;
     }
   }
-  return kth_largest_bound(row.spare, n, rank, -__FLT_MAX__);
+  return kth_largest_bound(row.spare, n, rank, -__FLT_MAX__, row.spare, rank / 16);
 }
 
 // Scores >= pivot with their ids; false if a score is NaN or +inf.
@@ -142,7 +144,7 @@ void top_k_row(Row& row, const S& scores) {
   if (n == 0) return finish_certain(row, scores, true);
   if (n > row.top_k) {
     pad(row.values, n, -__builtin_inff());
-    const float bound = kth_largest_bound(row.values, n, row.top_k, pivot);
+    const float bound = kth_largest_bound(row.values, n, row.top_k, pivot, row.spare);
     int64_t kept = 0;
     for (int64_t i = 0; i < n; i += W) {
       const VF s = load_vector<VF>(row.values + i);
@@ -172,8 +174,12 @@ void full_row(Row& row, const S& scores) {
     store_vector(values + i, w);
     return w;
   });
-  row.fresh = race_all(row.generator, row.V, [&](int64_t i) { return load_vector<VF>(values + i); }).id;
-  write_divided(row.p, row.V, values, float(total), row.streamed);
+  const RowWriter writer(row.p, row.V, row.streamed);
+  row.fresh = race_all(row.generator, row.V, [&, divisor = float(total)](int64_t i) {
+    const VF w = load_vector<VF>(values + i);
+    writer.put(i, w / divisor);
+    return w;
+  }).id;
 }
 
 template <class T, bool kGuided, bool kTempered>

@@ -18,7 +18,8 @@ SJD2_INLINE void offer_lanes(Race& race, VF u, VF weight, int lanes, Id id_of) {
   }
 }
 
-// Candidates 0..V-1, weight_at(i) -> VF of ids i..i+W-1 (called with i a multiple of W; lanes past V may hold anything).
+// Candidates 0..V-1, weight_at(i) -> VF of ids i..i+W-1 (called once for each multiple of W, in order; lanes past V may hold
+// anything). What it does besides, such as a division, runs in the shadow of the generator.
 template <class WeightAt>
 SJD2_INLINE Race race_all(const Generator& generator, int64_t V, WeightAt weight_at) {
   Race race;
@@ -33,12 +34,13 @@ SJD2_INLINE Race race_all(const Generator& generator, int64_t V, WeightAt weight
   return race;
 }
 
-// Candidates listed with ascending ids join a race; both arrays are readable up to the next multiple of W.
-SJD2_INLINE void race_listed(const Generator& generator, const float* weight, const uint32_t* ids, int64_t n, Race& race) {
+// Candidates listed with ascending ids join a race; weight_at(i) -> VF of ids[i..i+W-1], called as in race_all; ids are readable
+// up to the next multiple of W.
+template <class WeightAt>
+SJD2_INLINE void race_listed(const Generator& generator, const uint32_t* ids, int64_t n, Race& race, WeightAt weight_at) {
   for (int64_t i = 0; i < n; i += W) {
     const VF u = uniforms_of_ids(generator, load_vector<VU>(ids + i));
-    offer_lanes(race, u, load_vector<VF>(weight + i), n - i < W ? int(n - i) : W,
-                [&](int lane) { return int64_t(ids[i + lane]); });
+    offer_lanes(race, u, weight_at(i), n - i < W ? int(n - i) : W, [&](int lane) { return int64_t(ids[i + lane]); });
   }
 }
 

@@ -14,6 +14,7 @@ struct Scores {
   float guidance, temperature;
   int64_t V;
 
+  static constexpr int64_t kLine = 64 / sizeof(T), kAhead = 2048 / sizeof(T);  // elements
   static constexpr float kMasked = -__builtin_inff();
 
   // W elements from i on; past V they read as -inf.
@@ -44,6 +45,14 @@ struct Scores {
     return kTempered ? s / temperature : s;
   }
 
+  // Asks for the cache lines of `count` elements that a pass comes to kAhead later: hardware stops looking ahead at a page's end.
+  SJD2_INLINE void prefetch(int64_t i, int64_t count) const {
+    for (int64_t line = 0; line < count; line += kLine) {
+      __builtin_prefetch(cond + i + kAhead + line);
+      if (kGuided) __builtin_prefetch(uncond + i + kAhead + line);
+    }
+  }
+
   SJD2_INLINE VF guide(VF c, VF u) const {
     const VF d = c - u;
     const VF scaled = d * guidance;
@@ -60,6 +69,7 @@ SJD2_INLINE bool for_all_scores(const S& scores, Take take) {
   constexpr int kParts = 4;
   VI bad{};
   for (int64_t i = 0; i < scores.V; i += kParts * W) {
+    scores.prefetch(i, kParts * W);
     if (i + kParts * W <= scores.V) {
       VF s[kParts];
       VI good = ~VI{};

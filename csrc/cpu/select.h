@@ -30,15 +30,34 @@ SJD2_INLINE float largest(const float* values, int64_t n) {
 }
 
 // A bound t with {v : v >= t} = {v : v >= the k-th largest}, for 1 <= k <= n; no value is below `lowest`; padded with -inf.
-// Invariant: at least k values are >= low, fewer than k are >= high.
-SJD2_INLINE float kth_largest_bound(const float* values, int64_t n, int64_t k, float lowest) {
+// With slack, any bound that k to k + slack values reach. spare: room for n + W floats; it may be `values`, which are then lost.
+// Invariant: at_low >= k values are >= low, at_high < k are >= high.
+SJD2_INLINE float kth_largest_bound(const float* values, int64_t n, int64_t k, float lowest, float* spare, int64_t slack = 0) {
   uint32_t low = ordered_key(lowest), high = ordered_key(largest(values, n)) + 1;
+  int64_t at_low = n, at_high = 0, dropped = 0;  // dropped: those >= high that are no longer in the list
   while (high - low > 1) {
     const uint32_t middle = low + (high - low) / 2;
-    const int64_t count = count_at_least(values, n, key_value(middle));
-    if (count == k) return key_value(middle);
-    if (count > k) low = middle;
-    else high = middle;
+    const float bound = key_value(middle);
+    const int64_t count = dropped + count_at_least(values, n, bound);
+    if (count >= k && count <= k + slack) return bound;
+    if (count > k) {
+      low = middle;
+      at_low = count;
+    } else {
+      high = middle;
+      at_high = count;
+    }
+    if (at_low - at_high > n / 8) continue;
+    const float least = key_value(low), beyond = key_value(high);  // most are decided: go on with the others only
+    int64_t left = 0;
+    for (int64_t i = 0; i < n; i += W) {
+      const VF v = load_vector<VF>(values + i);
+      left = compress_values((v >= least) & (v < beyond), v, spare, left);
+    }
+    pad(spare, left, -__builtin_inff());
+    values = spare;
+    n = left;
+    dropped = at_high;
   }
   return key_value(low);
 }
@@ -52,10 +71,9 @@ struct MassSum {
 
   SJD2_INLINE void add(VF w) {
     if (room-- == 0) empty();
-    VHalfF half[2];
-    memcpy(half, &w, sizeof w);
-    low += __builtin_convertvector(half[0], VHalfD);
-    high += __builtin_convertvector(half[1], VHalfD);
+    const Halves halves = widen(w);
+    low += halves.low;
+    high += halves.high;
   }
 
   SJD2_INLINE void empty() {

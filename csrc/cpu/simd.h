@@ -27,7 +27,6 @@ typedef uint32_t VU __attribute__((vector_size(4 * W)));
 typedef uint64_t VL __attribute__((vector_size(4 * W)));  // W / 2 lanes of 64 bits
 typedef double VD __attribute__((vector_size(8 * W)));
 typedef double VHalfD __attribute__((vector_size(4 * W)));  // the doubles of half a VF; a full VD does not fit a register
-typedef float VHalfF __attribute__((vector_size(2 * W)));
 typedef uint16_t VH __attribute__((vector_size(2 * W)));
 
 // What exp2_poly and mass need of a vector; declared before their templates, which find overloads by plain lookup.
@@ -153,6 +152,30 @@ SJD2_INLINE int64_t compress(VI chosen, VF value, VU id, float* values, uint32_t
   compress_lanes(mask, value, values + n);
   compress_lanes(mask, (VF)id, reinterpret_cast<float*>(ids + n));
   return n + __builtin_popcount(mask);
+}
+
+// The lower and the upper half of the lanes as doubles (the compiler's own conversion goes through memory).
+struct Halves {
+  VHalfD low, high;
+};
+SJD2_INLINE Halves widen(VF v) {
+#if defined(__AVX512F__)
+  const __m512 x = (__m512)v;
+  return {(VHalfD)_mm512_cvtps_pd(_mm512_castps512_ps256(x)), (VHalfD)_mm512_cvtps_pd(_mm512_extractf32x8_ps(x, 1))};
+#elif defined(__AVX2__)
+  const __m256 x = (__m256)v;
+  return {(VHalfD)_mm256_cvtps_pd(_mm256_castps256_ps128(x)), (VHalfD)_mm256_cvtps_pd(_mm256_extractf128_ps(x, 1))};
+#elif defined(__SSE2__)
+  const __m128 x = (__m128)v;
+  return {(VHalfD)_mm_cvtps_pd(x), (VHalfD)_mm_cvtps_pd(_mm_movehl_ps(x, x))};
+#else
+  Halves halves;
+  for (int i = 0; i < W / 2; ++i) {
+    halves.low[i] = v[i];
+    halves.high[i] = v[i + W / 2];
+  }
+  return halves;
+#endif
 }
 
 SJD2_INLINE float largest_lane(VF v) {

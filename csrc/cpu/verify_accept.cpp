@@ -65,7 +65,7 @@ struct Task : Image {
         weight[n + lane] = 0.0f;
         ids[n + lane] = 0;
       }
-      race_listed(random, weight, ids, n, race);
+      race_listed(random, ids, n, race, [&](int64_t i) { return load_vector<VF>(weight + i); });
     }
     return race.id;
   }

@@ -1,5 +1,6 @@
 // window_attention: out[m] = sum_s w[m, s] value[s], w = softmax of scale * q[m] . key[s] over cache prefix, causal window and
-// one timestep key; appends the rows' keys and values to the cache.
+// one timestep key; appends the rows' keys and values to the cache. A shadow row sees itself in place of the row that stands where
+// it stands, and is seen by none.
 //
 // Work: a task is one (model row, kv head, chunk of query rows). It walks the keys in blocks of 128, packs a block once
 // (keys transposed) and uses it for all its rows and for all query heads that share it; the softmax is online.
@@ -20,50 +21,67 @@ constexpr float kLowest = -__builtin_inff();
 
 int64_t clamped(int64_t x, int64_t low, int64_t high) { return x < low ? low : x > high ? high : x; }
 
-// One kv head of one model row: where its parts lie, and which rows are alive.
+// One kv head of one model row: where its parts lie, and which rows are alive. Positions count from `start`; the rows that stand
+// at positions 0 .. alive - 1 are alive. Places number the live rows by what they see: a shadow row, which does not see the row
+// at its position, comes before that row.
 template <class E>
 struct Head {
   const WindowAttentionArguments& a;
   int64_t r, h, group;           // query heads h * group .. + group - 1
-  int64_t length, start, alive;  // cache entries; first row; rows from it on that have a place in the cache
+  int64_t own;                   // rows that are no shadows
+  int64_t length, start, alive;  // cache entries; first row; positions in the cache from there on
+  int64_t first, places;         // rows before the first live one in the order of places, and live rows
 
   Head(const WindowAttentionArguments& arguments, int64_t row, int64_t head)
-      : a(arguments), r(row), h(head), group(a.H / a.Hkv), length(clamped(a.kv_len[r], 0, a.S)),
-        start(clamped(a.q_start[r], 0, a.M)), alive(clamped(a.M - start, 0, a.S - length)) {
+      : a(arguments), r(row), h(head), group(a.H / a.Hkv), own(a.M - a.shadow), length(clamped(a.kv_len[r], 0, a.S)),
+        start(clamped(a.q_start[r], 0, a.M)), alive(clamped(own - start, 0, a.S - length)) {
     if (a.done != nullptr && a.done[r % a.B] != 0) alive = 0;
+    first = before(start), places = before(start + alive) - first;
   }
+
+  int64_t before(int64_t row) const { return row + clamped(row - a.refeed, 0, a.shadow); }  // rows in the order of places
+
+  int64_t row_at(int64_t place) const {
+    const int64_t n = first + place, pair = n - a.refeed;
+    if (pair < 0) return n;
+    if (pair >= 2 * a.shadow) return n - a.shadow;
+    return pair % 2 == 0 ? own + pair / 2 : a.refeed + pair / 2;
+  }
+  bool is_shadow(int64_t row) const { return row >= own; }
+  int64_t position(int64_t row) const { return (is_shadow(row) ? row - own + a.refeed : row) - start; }
+  int64_t seen(int64_t row) const { return length + position(row) + !is_shadow(row); }  // keys from the left, itself included
 
   static const E* at(const void* base, const Axes& axes, int64_t i, int64_t j, int64_t k) {
     return static_cast<const E*>(base) + i * axes.outer + j * axes.middle + k * axes.inner;
   }
-  const E* query(int64_t m, int64_t g) const { return at(a.q, a.q_axes, r, start + m, h * group + g); }
-  const E* key(int64_t m) const { return at(a.k, a.k_axes, r, start + m, h); }
-  const E* value(int64_t m) const { return at(a.v, a.v_axes, r, start + m, h); }
+  const E* query(int64_t row, int64_t g) const { return at(a.q, a.q_axes, r, row, h * group + g); }
+  const E* key(int64_t row) const { return at(a.k, a.k_axes, r, row, h); }
+  const E* value(int64_t row) const { return at(a.v, a.v_axes, r, row, h); }
   E* key_slot(int64_t s) const { return const_cast<E*>(at(a.k_cache, a.k_cache_axes, r, h, s)); }
   E* value_slot(int64_t s) const { return const_cast<E*>(at(a.v_cache, a.v_cache_axes, r, h, s)); }
-  E* out(int64_t m, int64_t g) const { return static_cast<E*>(a.out) + ((r * a.M + m) * a.H + h * group + g) * a.D; }
-  int level(int64_t m) const {  // 0 for a row that sees no timestep
-    const int32_t l = a.level == nullptr ? 0 : a.level[r * a.M + start + m];
+  E* out(int64_t row, int64_t g) const { return static_cast<E*>(a.out) + ((r * a.M + row) * a.H + h * group + g) * a.D; }
+  int level(int64_t row) const {  // 0 for a row that sees no timestep
+    const int32_t l = a.level == nullptr ? 0 : a.level[r * a.M + row];
     return l > 0 && l < a.levels ? l : 0;
   }
 
   void append() const {
     for (int64_t m = 0; m < alive; ++m) {
-      __builtin_memmove(key_slot(length + m), key(m), size_t(a.D) * sizeof(E));
-      __builtin_memmove(value_slot(length + m), value(m), size_t(a.D) * sizeof(E));
+      __builtin_memmove(key_slot(length + m), key(start + m), size_t(a.D) * sizeof(E));
+      __builtin_memmove(value_slot(length + m), value(start + m), size_t(a.D) * sizeof(E));
     }
   }
 
   void clear_unused() const {
-    for (int64_t m = 0; m < a.M; ++m) {
-      if (m >= start && m < start + alive) continue;
-      __builtin_memset(out(m, 0), 0, size_t(group * a.D) * sizeof(E));
+    for (int64_t row = 0; row < a.M; ++row) {
+      if (position(row) >= 0 && position(row) < alive) continue;
+      __builtin_memset(out(row, 0), 0, size_t(group * a.D) * sizeof(E));
     }
   }
 };
 
-// The query rows first .. first + count - 1 of one head (row n is query head n % group of window row n / group), and their
-// running softmax: top the largest score so far, total and sum the weights and weighted values relative to it.
+// The query rows first .. first + count - 1 of one head (row n is query head n % group at place n / group), and their running
+// softmax: top the largest score so far, total and sum the weights and weighted values relative to it.
 template <class E>
 struct Chunk {
   using T = Compute<E>;
@@ -81,27 +99,35 @@ struct Chunk {
     keys = area(plan.keys), values = area(plan.values), scores = area(plan.scores);
   }
 
-  int64_t row_of(int64_t n) const { return (first + n) / head.group; }
+  int64_t row_of(int64_t n) const { return head.row_at((first + n) / head.group); }
   int64_t head_of(int64_t n) const { return (first + n) % head.group; }
 
-  // Gather the queries; each row starts from its timestep, or from nothing.
+  // Gather the queries; a row starts from nothing, or from what no other row sees: its timestep, itself if it is a shadow.
   void begin() const {
     for (int64_t n = 0; n < count; ++n) {
-      const E* from = head.query(row_of(n), head_of(n));
+      const int64_t row = row_of(n);
+      const E* from = head.query(row, head_of(n));
       T* to = query + n * depth;
       for (int64_t d = 0; d < depth; ++d) to[d] = d < D ? load(from[d]) : T(0);
-      T* out = sum + n * width;
-      const int level = head.level(row_of(n));
-      if (level == 0) {
-        top[n] = T(kLowest), total[n] = 0;
-        __builtin_memset(out, 0, size_t(width) * sizeof(T));
-        continue;
+      top[n] = T(kLowest), total[n] = 0;
+      __builtin_memset(sum + n * width, 0, size_t(width) * sizeof(T));
+      if (const int level = head.level(row)) {
+        const int64_t at = (level * head.a.Hkv + head.h) * D;
+        start_from(n, static_cast<const E*>(head.a.time_k) + at, static_cast<const E*>(head.a.time_v) + at);
       }
-      const int64_t at = (level * head.a.Hkv + head.h) * D;
-      const E *key = static_cast<const E*>(head.a.time_k) + at, *value = static_cast<const E*>(head.a.time_v) + at;
-      top[n] = dot(to, key) * T(head.a.scale), total[n] = 1;
-      for (int64_t d = 0; d < width; ++d) out[d] = d < D ? load(value[d]) : T(0);
+      if (head.is_shadow(row)) start_from(n, head.key(row), head.value(row));
     }
+  }
+
+  // One key and its value, before all blocks.
+  void start_from(int64_t n, const E* key, const E* value) const {
+    const bool empty = total[n] == 0;
+    const T score = dot(query + n * depth, key) * T(head.a.scale), peak = empty || score > top[n] ? score : top[n];
+    const T fade = empty ? T(0) : exp_lanes(splat(top[n] - peak))[0];
+    const T weight = empty ? T(1) : exp_lanes(splat(score - peak))[0];
+    T* out = sum + n * width;
+    for (int64_t d = 0; d < D; ++d) out[d] = out[d] * fade + weight * load(value[d]);
+    top[n] = peak, total[n] = total[n] * fade + weight;
   }
 
   T dot(const T* x, const E* y) const {
@@ -118,8 +144,8 @@ struct Chunk {
     const E *key[kKeys], *value[kKeys];
     for (int64_t t = 0; t < n; ++t) {
       const int64_t s = from + t;
-      key[t] = s < head.length ? head.key_slot(s) : head.key(s - head.length);
-      value[t] = s < head.length ? head.value_slot(s) : head.value(s - head.length);
+      key[t] = s < head.length ? head.key_slot(s) : head.key(head.start + s - head.length);
+      value[t] = s < head.length ? head.value_slot(s) : head.value(head.start + s - head.length);
     }
     pack_keys<E>(key, n, D, keys);
     Values<T> packed = {values, kPanel<T>, kKeys * kPanel<T> + kGap};
@@ -145,10 +171,10 @@ struct Chunk {
   void tile(int64_t i, int64_t size, int64_t from, int64_t n, const Values<T>& packed) const {
     int64_t seen[kTileRows];  // keys of the block that a row sees; not positive if it ends before the block
     for (int64_t j = 0; j < size; ++j) {
-      const int64_t to = head.length + row_of(i + j) + 1 - from;
+      const int64_t to = head.seen(row_of(i + j)) - from;
       seen[j] = to < n ? to : n;
     }
-    const int64_t most = seen[size - 1];  // rows rise in position
+    const int64_t most = seen[size - 1];  // places rise in what they see
     if (most <= 0) return;
     T fade[kTileRows];
     score(size, query + i * depth, (most + kPanel<T> - 1) / kPanel<T>, scores);
@@ -204,7 +230,7 @@ struct Chunk {
 
   void finish() const {
     for (int64_t n = 0; n < count; ++n) {
-      E* to = head.out(head.start + row_of(n), head_of(n));
+      E* to = head.out(row_of(n), head_of(n));
       for (int64_t d = 0; d < D; ++d) to[d] = store<E>(sum[n * width + d] / total[n]);
     }
   }
@@ -218,12 +244,12 @@ void run_task(const WindowAttentionArguments& a, const AttentionPlan& plan, int6
     head.clear_unused();
     head.append();
   }
-  const int64_t first = chunk * plan.rows, all = head.alive * head.group;
+  const int64_t first = chunk * plan.rows, all = head.places * head.group;
   const int64_t last = first + plan.rows < all ? first + plan.rows : all;
   if (first >= last || a.D == 0) return;
   const Chunk<E> rows(head, first, last - first, plan, scratch);
   rows.begin();
-  const int64_t keys = head.length + (last - 1) / head.group + 1;
+  const int64_t keys = head.seen(rows.row_of(last - first - 1));
   for (int64_t from = 0; from < keys; from += kKeys) rows.block(from, keys - from < kKeys ? keys - from : kKeys);
   rows.finish();
 }

@@ -24,6 +24,7 @@ struct WindowAttentionArguments {
   const void *time_k, *time_v;  // [levels, Hkv, D], dense; null without timesteps
   const int32_t* level;         // [R, M]
   int64_t levels;
+  int64_t shadow, refeed;  // the last `shadow` rows stand where rows refeed, refeed + 1, ... stand
   const int32_t* done;  // [B], or null
   int64_t B;
   void* scratch;  // plan.workers * plan.bytes, 64-byte aligned

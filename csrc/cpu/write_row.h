@@ -7,9 +7,9 @@
 namespace sjd2 {
 inline namespace SJD2_TARGET {
 
-constexpr int64_t kStreamedElements = int64_t(1) << 21;  // 8 MiB of float32: more than stays in the near caches
+constexpr int64_t kStreamedElements = int64_t(1) << 19;  // 2 MiB of float32: more than stays in the near caches
 
-SJD2_INLINE bool aligned(const float* p) { return reinterpret_cast<uintptr_t>(p) % sizeof(VF) == 0; }
+SJD2_INLINE void fill_zero(float* p, int64_t V) { memset(p, 0, size_t(V) * sizeof(float)); }
 
 SJD2_INLINE void stream_vector(float* to, VF v) {
 #if defined(__AVX512F__)
@@ -23,44 +23,48 @@ SJD2_INLINE void stream_vector(float* to, VF v) {
 #endif
 }
 
-SJD2_INLINE void stream_fence() {
+struct RowWriter {
+  float* p;
+  int64_t V;
+  bool streamed;
+
+  RowWriter(float* p, int64_t V, bool big) : p(p), V(V), streamed(big && reinterpret_cast<uintptr_t>(p) % sizeof(VF) == 0) {}
+  ~RowWriter() {
 #ifdef __SSE2__
-  _mm_sfence();
+    if (streamed) _mm_sfence();
 #endif
-}
-
-SJD2_INLINE void fill_zero(float* p, int64_t V) { memset(p, 0, size_t(V) * sizeof(float)); }
-
-// p = values / divisor; values is readable up to the next multiple of W.
-SJD2_INLINE void write_divided(float* p, int64_t V, const float* values, float divisor, bool streamed) {
-  const int64_t whole = V / W * W;
-  if (streamed && aligned(p)) {
-    for (int64_t i = 0; i < whole; i += W) stream_vector(p + i, load_vector<VF>(values + i) / divisor);
-    stream_fence();
-  } else {
-    for (int64_t i = 0; i < whole; i += W) store_vector(p + i, load_vector<VF>(values + i) / divisor);
   }
-  for (int64_t i = whole; i < V; ++i) p[i] = values[i] / divisor;
-}
+
+  // p[i..i+W-1] = v, for i a multiple of W; what lies past V is dropped.
+  SJD2_INLINE void put(int64_t i, VF v) const {
+    if (i + W > V) {
+      for (int lane = 0; i + lane < V; ++lane) p[i + lane] = v[lane];
+    } else if (streamed) {
+      stream_vector(p + i, v);
+    } else {
+      store_vector(p + i, v);
+    }
+  }
+};
 
 // p = 0 but for the n listed values; ids ascend.
-SJD2_INLINE void write_listed(float* p, int64_t V, const float* values, const uint32_t* ids, int64_t n, bool streamed) {
-  if (!streamed || !aligned(p)) {
+SJD2_INLINE void write_listed(float* p, int64_t V, const float* values, const uint32_t* ids, int64_t n, bool big) {
+  const RowWriter writer(p, V, big);
+  if (!writer.streamed) {
     fill_zero(p, V);
     for (int64_t i = 0; i < n; ++i) p[ids[i]] = values[i];
     return;
   }
   constexpr int64_t kBlock = 1024;
-  alignas(64) float block[kBlock];
+  alignas(64) float block[kBlock] = {};
   int64_t next = 0;
   for (int64_t start = 0; start < V; start += kBlock) {
-    const int64_t count = V - start < kBlock ? V - start : kBlock, whole = count / W * W;
-    memset(block, 0, sizeof block);
-    for (; next < n && int64_t(ids[next]) < start + count; ++next) block[int64_t(ids[next]) - start] = values[next];
-    for (int64_t i = 0; i < whole; i += W) stream_vector(p + start + i, load_vector<VF>(block + i));
-    for (int64_t i = whole; i < count; ++i) p[start + i] = block[i];
+    const int64_t end = V - start < kBlock ? V : start + kBlock;
+    int64_t used = next;
+    for (; next < n && int64_t(ids[next]) < end; ++next) block[int64_t(ids[next]) - start] = values[next];
+    for (int64_t i = start; i < end; i += W) writer.put(i, load_vector<VF>(block + (i - start)));
+    for (; used < next; ++used) block[int64_t(ids[used]) - start] = 0.0f;  // much less work than clearing the block
   }
-  stream_fence();
 }
 
 }  // namespace SJD2_TARGET

@@ -73,7 +73,7 @@ class Decoder:
         G = 1 if self.sampling.guidance == 1 else 2
         self.B, self.L, self.G, self.M = B, L, G, A + L - 1
         self.shadow = min(policy.shadow, L - 1)
-        S = _check(backbone, prompts, grids, seeds, L, G)
+        S = check_requests(backbone, prompts, grids, seeds, L, G)
         M = max(self.M + self.shadow, *(len(row) for prompt in prompts for row in (prompt.cond, prompt.uncond or ())))
         sizes = cache.plan(backbone, policy, B, G * B, L, M, S)
         cache.check(sizes, backbone.name)
@@ -234,10 +234,21 @@ class Decoder:
                 progress(steps, committed)
 
 
-def _check(
+def check_requests(
     backbone: Backbone, prompts: Sequence[Prompt], grids: Sequence[Grid], seeds: Sequence[int], L: int, G: int
 ) -> int:
-    """Host-side checks of the requests; returns the positions that the longest of them needs."""
+    """Refuse requests that cannot be decoded, whatever the memory; reads nothing on the device.
+
+    Args:
+        backbone: the model.
+        prompts, grids, seeds: one per image.
+        L: window slots.
+        G: model rows per image, 2 under guidance.
+
+    Returns: the positions that the longest request needs.
+
+    Raises: ValueError.
+    """
     if L < 1:
         raise ValueError(f"decoder: L must be at least 1 slot, got {L}")
     if not len(prompts) == len(grids) == len(seeds) or not prompts:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from .backbones.base import Backbone, NoPictureDecoder
-from .decoder import Decoder, Sampling
+from .backbones.base import Backbone, NoPictureDecoder, Prompt
+from .decoder import Decoder, Sampling, check_requests
 from .grid import Grid
 from .policies import Policy, get_policy
 
@@ -92,7 +92,7 @@ class Pipeline:
 
         Args:
             prompts: one text, or several; all are decoded in one batch, each at its own pace.
-            policy: a name of `POLICIES`, or a `Policy` (`get_policy` makes variants).
+            policy: a name of `POLICIES`, as the model card has it, or a `Policy` (`get_policy` makes variants).
             window: L, slots per image; at most the picture's tokens.
             denoise_steps: T, for the policies with noise.
             guidance: scale of classifier-free guidance; 1 is off and halves the work.
@@ -107,7 +107,8 @@ class Pipeline:
 
         Raises: ValueError for arguments that cannot be decoded, MemoryError before anything large is allocated.
         """
-        policy, prompts = get_policy(policy), [prompts] if isinstance(prompts, str) else prompts
+        policy = of_card(self.backbone, policy)
+        prompts = [prompts] if isinstance(prompts, str) else prompts
         texts = [text for text in prompts for _ in range(num_images_per_prompt)]
         seeds = list(range(seed, seed + len(texts))) if isinstance(seed, int) else list(seed)
         if not texts or len(seeds) != len(texts):
@@ -119,12 +120,7 @@ class Pipeline:
             "window": window, "denoise_steps": denoise_steps, "guidance": guidance, "temperature": temperature,
             "top_k": top_k, "top_p": top_p,
         }  # fmt: skip
-        grid = self.backbone.grid(size)
-        values = settle(self.backbone, policy, grid, given)
-        sampling = Sampling(values["guidance"], values["temperature"], values["top_k"], values["top_p"])
-        if negative_prompt is not None and sampling.guidance == 1:
-            raise ValueError("generate: negative_prompt is of no use with guidance 1; give another guidance")
-        rows = self.backbone.encode(texts, negative_prompt=negative_prompt, size=size, guidance=sampling.guidance != 1)
+        grid, rows, values, sampling = self._ready(policy, texts, given, negative_prompt, size)
         decoder = Decoder(
             self.backbone, policy, rows, [grid] * len(texts), seeds, L=values["window"],
             denoise_steps=values["denoise_steps"], spacing=values["spacing"], sampling=sampling,
@@ -133,6 +129,50 @@ class Pipeline:
         with Progress(len(texts) * grid.n_tokens, callback) as progress:
             decoder.run(graph=graph, progress=progress)
         return self._output(decoder, grid, self._now() - start, draw)
+
+    def check(
+        self,
+        prompt: str,
+        policy: str | Policy = "sjd2",
+        *,
+        negative_prompt: str | None = None,
+        size: tuple[int, int] | None = None,
+        **numbers: float | None,
+    ) -> None:
+        """Refuse a prompt that `generate` would refuse, without decoding.
+
+        Args:
+            prompt, policy, negative_prompt, size: as in `generate`.
+            numbers: window, denoise_steps, guidance, temperature, top_k, top_p, as in `generate`.
+
+        Raises: ValueError.
+
+        Example:
+            >>> from sjd2.backbones.tiny import tiny_lumina
+            >>> Pipeline(tiny_lumina()).check("a dwarf", window=8)
+        """
+        policy = get_policy(policy)
+        grid, rows, values, sampling = self._ready(policy, [prompt], numbers, negative_prompt, size)
+        check_requests(
+            self.backbone, rows, [grid], [0], policy.window or values["window"], 1 + (sampling.guidance != 1)
+        )
+
+    def _ready(
+        self,
+        policy: Policy,
+        texts: Sequence[str],
+        given: Mapping[str, float | None],
+        negative_prompt: str | None,
+        size: tuple[int, int] | None,
+    ) -> tuple[Grid, list[Prompt], dict[str, Any], Sampling]:
+        """Grid, prompt rows and numbers of a call."""
+        grid = self.backbone.grid(size)
+        values = settle(self.backbone, policy, grid, given)
+        sampling = Sampling(values["guidance"], values["temperature"], values["top_k"], values["top_p"])
+        if negative_prompt is not None and sampling.guidance == 1:
+            raise ValueError("generate: negative_prompt is of no use with guidance 1; give another guidance")
+        rows = self.backbone.encode(texts, negative_prompt=negative_prompt, size=size, guidance=sampling.guidance != 1)
+        return grid, rows, values, sampling
 
     def _now(self) -> float:
         """The time when the device has done all it was given."""
@@ -157,14 +197,22 @@ class Pipeline:
         return Output(images, tokens, steps, lengths, status, seconds, self._now() - start)
 
 
-def settle(backbone: Backbone, policy: Policy, grid: Grid, given: dict[str, Any]) -> dict[str, Any]:
+def of_card(backbone: Backbone, policy: str | Policy) -> Policy:
+    """A policy by its name, with the options of the model card; a `Policy` as it is.
+
+    Raises: ValueError for an unknown name.
+    """
+    return policy if isinstance(policy, Policy) else get_policy(policy, **backbone.defaults.options.get(policy, {}))
+
+
+def settle(backbone: Backbone, policy: Policy, grid: Grid, given: Mapping[str, float | None]) -> dict[str, Any]:
     """The numbers of a run: the user's, else the model card's for this policy, else `FALLBACK`.
 
     Raises: ValueError for a number out of range.
     """
     card = backbone.defaults.of(policy.name)
     values = {**FALLBACK, **card, **{name: value for name, value in given.items() if value is not None}}
-    N, L = grid.n_tokens, given["window"]
+    N, L = grid.n_tokens, given.get("window")
     if L is not None and not 1 <= L <= N:
         raise ValueError(f"generate: window must be between 1 and the picture's {N} tokens, got {L}")
     values["window"] = policy.window or min(values["window"], N)

@@ -10,6 +10,8 @@ from PIL.PngImagePlugin import PngInfo
 
 from .atomic import replacing
 
+LEAST_SIDE = 512  # pixels that the longer side of a small picture is enlarged to
+
 
 def enlarge(picture: Image.Image, scale: int) -> Image.Image:
     """``picture`` with every pixel as a square of ``scale`` x ``scale``.
@@ -70,3 +72,23 @@ def save_png(picture: Image.Image, path: Path, text: Mapping[str, object] | None
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as scratch:
         picture.save(scratch, format="png", pnginfo=chunks)
+
+
+def made_from(settings: Mapping[str, object]) -> dict[str, object]:
+    """Text chunks for what a picture was made from: the package, and the settings that were given (not None)."""
+    from sjd2_kernels import __version__
+
+    given = {name: value for name, value in settings.items() if value is not None}
+    return {"Software": f"sjd2-kernels {__version__}", **given}
+
+
+def save_enlarged(picture: Image.Image, path: Path, scale: int | None, text: Mapping[str, object]) -> None:
+    """Write a drawn picture, with its scale among the text chunks.
+
+    Args:
+        picture: one pixel per pixel of the model.
+        path, text: as in `save_png`.
+        scale: None enlarges small pictures to `LEAST_SIDE` pixels, others not.
+    """
+    used = scale or scale_to(picture.size, LEAST_SIDE)
+    save_png(enlarge(picture, used), path, {**text, "scale": used})

@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from ..layout import dense, rows_last
-from ..reference.window_attention import window_attention as reference
 from . import DTYPE_CODES, address, empty, module
 
 
@@ -27,11 +26,7 @@ def window_attention(
     shadow: int = 0,
     refeed: int = 1,
 ) -> Tensor:
-    """The native implementation of ``sjd2::window_attention``; shadow rows are served by the reference."""
-    if shadow:
-        return reference(
-            q, k, v, k_cache, v_cache, kv_len, q_start, scale, time_k, time_v, level, done, shadow=shadow, refeed=refeed
-        )
+    """The native implementation of ``sjd2::window_attention``."""
     R, M, H, D = q.shape
     Hkv, S = k_cache.shape[1:3]
     q, k, v = rows_last(q), rows_last(k), rows_last(v)
@@ -45,6 +40,6 @@ def window_attention(
         DTYPE_CODES[q.dtype], R, M, H, Hkv, D, S, *map(address, (q, k, v, k_cache, v_cache, out)),
         *(tensor.stride()[:3] for tensor in (q, k, v, k_cache, v_cache)), address(kv_len), address(q_start), scale,
         address(time_k), address(time_v), address(level), 0 if time_k is None else time_k.shape[0],
-        address(done), 0 if done is None else done.shape[0], address(scratch), threads,
+        shadow, refeed, address(done), 0 if done is None else done.shape[0], address(scratch), threads,
     )  # fmt: skip
     return out

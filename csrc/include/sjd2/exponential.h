@@ -7,21 +7,26 @@
 namespace sjd2 {
 inline namespace SJD2_TARGET {
 
-// min((float32(word) + 0.5) * 2**-32, 1 - 2**-24), never 0 and never 1, of a word given as its halves: two exact numbers whose
-// sum rounds once, since AVX2 has no unsigned conversion. F is float or a vector of floats.
+// min((float32(word) + 0.5) * 2**-32, 1 - 2**-24), never 0 and never 1, of a random word converted to float32. F is float or a
+// vector of floats.
 template <class F>
-SJD2_INLINE F uniform_of_halves(F high, F low) {
-  const F whole = high * 65536.0f + low;
+SJD2_INLINE F uniform_of_float(F whole) {
   const F u = (whole + 0.5f) * 0x1p-32f;
   const F largest = F{} + (1.0f - 0x1p-24f);
   return u < largest ? u : largest;
 }
 
+// A word as the sum of two exact halves, which rounds once like the conversion that SSE and AVX2 lack.
+template <class F>
+SJD2_INLINE F join_halves(F high, F low) {
+  return high * 65536.0f + low;
+}
+
 SJD2_INLINE float uniform(uint32_t word) {
 #ifdef __CUDA_ARCH__  // one conversion, rounded to nearest: the same number
-  return uniform_of_halves(0.0f, __uint2float_rn(word));
+  return uniform_of_float(__uint2float_rn(word));
 #else
-  return uniform_of_halves(float(int32_t(word >> 16)), float(int32_t(word & 0xFFFFu)));
+  return uniform_of_float(join_halves(float(int32_t(word >> 16)), float(int32_t(word & 0xFFFFu))));
 #endif
 }
 

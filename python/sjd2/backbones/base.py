@@ -106,6 +106,7 @@ class Defaults:
         common: values for every policy; keys are the parameters of `generate` (window, denoise_steps, guidance,
             temperature, top_k, top_p) and ``spacing``, the word for the time grid.
         policy: per policy name, what differs from ``common``.
+        options: per policy name, what differs from the policy of `POLICIES` where it is given by its name.
 
     Example:
         >>> Defaults({"window": 96, "top_k": 2000}, {"sjd": {"window": 16}}).of("sjd")
@@ -114,6 +115,7 @@ class Defaults:
 
     common: dict[str, Any] = field(default_factory=dict)
     policy: dict[str, dict[str, Any]] = field(default_factory=dict)
+    options: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def of(self, policy: str) -> dict[str, Any]:
         """The values for ``policy``."""

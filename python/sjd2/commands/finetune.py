@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from typer import Option
 
-from .generate import parse_size
+from ..prompts import parse_size
 
 
 def finetune(
@@ -42,7 +42,7 @@ def finetune(
     allow_pickle: Annotated[bool, Option("--allow-pickle", help="Read pickled weights too, safely.")] = False,
 ) -> None:
     """Tune a checkpoint so that it can decode from noise; on many GPUs: accelerate launch ... -m sjd2 finetune."""
-    options: dict[str, Any] = {**locals(), "size": parse_size(size)}
+    options: dict[str, Any] = {**locals(), "size": parse_size(size) if size else None}
     from ..finetune.run import tune
     from ..finetune.settings import Settings
 

@@ -7,9 +7,9 @@ from typing import Annotated, Any
 
 from typer import Argument, Option, echo
 
+from ..prompts import parse_size
 from ._models import load_model, thread_limit
 from .demo import PROMPT
-from .generate import parse_size
 
 CLOCKS = ("seconds", "steps")
 
@@ -41,7 +41,7 @@ def trace(
     from dataclasses import asdict
 
     from ..decoder import Sampling
-    from ..pipeline import settle
+    from ..pipeline import of_card, settle
     from ..policies import get_policy
     from ..provenance import commit, machine
     from ..trace.files import write
@@ -49,10 +49,13 @@ def trace(
 
     if clock not in CLOCKS:
         raise ValueError(f"clock must be one of {', '.join(CLOCKS)}, got {clock!r}")
-    chosen = [get_policy(name) for name in dict.fromkeys((policy, against))]
+    names = list(dict.fromkeys((policy, against)))
+    for name in names:
+        get_policy(name)  # a wrong name shows before the model is loaded
     extras = {"vq": vq, "tokenizer": tokenizer, "allow_pickle": allow_pickle or None}
     pipe = load_model(model, device=device, dtype=dtype, **extras)
-    backbone, pixels = pipe.backbone, parse_size(size)
+    backbone, pixels = pipe.backbone, parse_size(size) if size else None
+    chosen = [of_card(backbone, name) for name in names]
     grid = backbone.grid(pixels)
     numbers: dict[str, Any] = {"guidance": guidance, "temperature": temperature, "top_k": top_k, "top_p": top_p}
     traces, seconds_before = {}, {}

@@ -36,7 +36,9 @@ class Rows:
 
 def parquet_files(source: Path) -> list[Path]:
     """The parquet file, or those in the folder, by name; none if the folder holds none."""
-    return [source] if source.suffix == ".parquet" else sorted(source.glob("*.parquet"))
+    if source.suffix == ".parquet":
+        return [source]
+    return sorted(path for path in source.glob("*.parquet") if not path.name.startswith("."))
 
 
 def read_rows(files: Sequence[Path], height: int, width: int, V: int) -> Rows:

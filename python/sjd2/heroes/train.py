@@ -36,6 +36,7 @@ from ..finetune.validation import HeldOut
 from ..schedule import time_grid
 from . import stream
 from .model import LARGE, PROMPT, SMALL, Shape, build, save
+from .right_parts import RightParts
 
 STAGES = ("ar", "noise", "continuation")
 # drawn per batch, so that T and the grid can be chosen when decoding
@@ -43,6 +44,7 @@ GRIDS = (("karras", 8), ("karras", 16), ("karras", 25), ("linear", 1), ("linear"
 ROWS = 25  # timestep rows of every batch: one shape for the compiled step
 FIXED = (0.25, 0.5, 0.75, 1.0)  # times of the noise at which held-out loss is logged
 HELD_OUT = 2**40  # first index of the examples that measure
+DRAWN = 32  # pictures of each kind that are drawn and read when a stage measures itself
 
 
 def clean(backbone: LuminaMGPT | Emu3, shape: Shape, B: int, start: int, **which: bool) -> Batch:
@@ -70,6 +72,15 @@ def held_out(backbone: LuminaMGPT | Emu3, shape: Shape, B: int, *, noise: bool) 
     return sets | noised
 
 
+def right_parts(backbone: LuminaMGPT | Emu3, shape: Shape) -> RightParts:
+    """Held-out combinations with full captions, flat and mottled."""
+    return RightParts(backbone, shape, {
+        f"{name}_parts": [stream.example(0, HELD_OUT + at, held_out=True, full=True, mottled=name == "mottled")
+                          for at in range(DRAWN)]
+        for name in ("flat", "mottled")
+    })  # fmt: skip
+
+
 def run_stage(
     backbone: LuminaMGPT | Emu3, stage: str, steps: int, B: int, lr: float, shape: Shape, folder: Path, first: int, *,
     cpu: bool, compiled: bool,
@@ -87,9 +98,14 @@ def run_stage(
     if compiled:
         objective.compile()
     objective.train()
-    measure = HeldOut(held_out(backbone, shape, B, noise=noise), forced, B, accelerator)
+    bits = HeldOut(held_out(backbone, shape, B, noise=noise), forced, B, accelerator)
+    parts = right_parts(backbone, shape)
     layers = cast(nn.ModuleList, backbone.text.layers)
     optimizers, schedule = muon(objective, layers, lr, lr), Schedule(steps, end=0.02)
+
+    def measure(model: nn.Module) -> dict[str, float]:
+        return bits(model) | parts()
+
     train(objective, batch_at, optimizers, schedule, folder, accelerator=accelerator, measure=measure)
     objective.eval()
 
