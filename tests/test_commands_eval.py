@@ -103,7 +103,7 @@ def test_mistakes_are_one_line_and_leave_nothing(folders: list[str], capsys: pyt
         (["--model", "model"], "is no model of heroes, whose captions come with the package: --prompts FILE"),
         (["--model", folders[0], "--kinds", "stripes"], "there are flat, mottled"),
         (["--model", folders[0], "--policies", "sjd2 fast"], "'fast' of 'sjd2 fast' is no window"),
-        (["--model", folders[0], "--prompts", "empty.txt"], "no prompts in the file"),
+        (["--model", folders[0], "--prompts", "empty.txt"], "there are no prompts in it"),
         (["--model", folders[0], "--prompts", "none.txt"], "none.txt"),
         (["--table"], "eval.json"),
     ):

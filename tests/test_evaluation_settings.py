@@ -39,6 +39,15 @@ def test_what_is_left_out_is_the_cards() -> None:
     assert set(STANDARD.split(",")) <= {name.split()[0] for name in NAMES}
 
 
+def test_a_card_may_change_the_policy_and_a_name_may_change_it_back() -> None:
+    card = Toy()
+    card.defaults = Defaults({"window": 6}, {}, {"sjd2": {"draft": "sampled"}, "sjd2-exact": {"shadow": 2}})
+    assert parse("sjd2", card, GRID).name == "sjd2 6/25 karras sampled"
+    assert parse("sjd2 nearest", card, GRID).name == "sjd2 6/25 karras nearest"
+    assert parse("sjd2-exact", card, GRID).name == "sjd2-exact 6+2"
+    assert parse("sjd2-exact 4", card, GRID).name == "sjd2-exact 4"
+
+
 def test_exact_settings_have_a_coupled_one_of_equal_rows_with_and_without_shadow_rows() -> None:
     rows = {setting.rows for setting in chosen("coupled *").values()}
     assert rows == {32, 64, 96}

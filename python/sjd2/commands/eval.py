@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Option, echo
 
+from ..prompts import parse_size
 from ._models import load_model, thread_limit
-from .generate import parse_size
 
 if TYPE_CHECKING:
     from ..evaluation.task import Task
@@ -23,7 +23,7 @@ def eval(
         str | None, Option(help="Folder of the same model without noise tuning: ar and coupled only.")
     ] = None,
     prompts: Annotated[
-        Path | None, Option(help="File with a prompt a line; left out, held-out captions of heroes.")
+        Path | None, Option(help="File of prompts, as of generate; left out, held-out captions of heroes.")
     ] = None,
     out: Annotated[Path, Option("--out", "-o", help="JSON file; one that is there goes on.")] = Path("out/eval.json"),
     policies: Annotated[
@@ -71,7 +71,7 @@ def eval(
     task, shared = _task(folders["tuned"], prompts, kinds, 16 if quick else captions)
     pipes = {name: load_model(str(folder), device=device, dtype=dtype, **extras) for name, folder in folders.items()}
     backbone = pipes["tuned"].backbone
-    grid = backbone.grid(parse_size(size))
+    grid = backbone.grid(parse_size(size) if size else None)
     settings = chosen(policies or STANDARD, backbone, grid)
     numbers: dict[str, Any] = {"guidance": guidance, "temperature": temperature, "top_k": top_k, "top_p": top_p}
     values = settle(backbone, next(iter(settings.values())).policy, grid, numbers | {"window": None})
@@ -97,9 +97,10 @@ def _task(folder: Path, prompts: Path | None, kinds: str, captions: int) -> tupl
     """
     from ..backbones.card import data_set_of
     from ..evaluation.task import heroes_task, prompts_task
+    from ..prompts import read_prompts
 
     if prompts is not None:
-        texts = [line.strip() for line in prompts.read_text(encoding="utf-8").splitlines() if line.strip()]
+        texts = [each.prompt for each in read_prompts(prompts)]
         return prompts_task(texts), {"prompts": hashlib.sha256("\n".join(texts).encode()).hexdigest()[:12]}
     if not folder.is_dir() or data_set_of(folder) is None:
         raise ValueError(

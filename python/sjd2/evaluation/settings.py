@@ -17,7 +17,7 @@ from typing import Any
 
 from ..backbones.base import Backbone
 from ..grid import Grid
-from ..pipeline import settle
+from ..pipeline import of_card, settle
 from ..policies import CHOICES, Policy, get_policy
 from ..schedule import SPACINGS
 
@@ -83,13 +83,15 @@ def parse(name: str, backbone: Backbone | None = None, grid: Grid | None = None)
         (64, 64)
     """
     words = name.split()
-    policy, given = get_policy(words[0] if words else ""), dict.fromkeys(("window", "denoise_steps"))
+    called = words[0] if words else ""
+    policy = get_policy(called) if backbone is None else of_card(backbone, called)
+    given: dict[str, Any] = dict.fromkeys(("window", "denoise_steps"))
     spacing = None
     for word in words[1:]:
         numbers = _NUMBERS.fullmatch(word)
         if numbers:
             given |= {"window": int(numbers[1]), "denoise_steps": int(numbers[3]) if numbers[3] else None}
-            policy = get_policy(policy, shadow=int(numbers[2])) if numbers[2] else policy
+            policy = get_policy(policy, shadow=int(numbers[2] or 0))
         elif word in SPACINGS:
             spacing = word
         elif word in CHOICES["draft"]:
