@@ -20,18 +20,19 @@ SIDE, LARGE = 256, 320  # pixels of its pictures, and of the animation's
 FRAMES, TICK, HOLD = 80, 100, 2500  # of the animation: pictures, milliseconds of each, and of the last one
 
 
-def film_strip(backbone: Backbone, trace: Trace, grid: Grid, title: str) -> Image.Image:
+def film_strip(backbone: Backbone, trace: Trace, grid: Grid, title: str, by: str) -> Image.Image:
     """The picture at moments equally far apart in steps, the first and the last included, in rows.
 
     Args:
         backbone: decodes codes. trace, grid: of the picture. title: over it.
+        by: "seconds" names the time of each moment too, "steps" does not.
     """
     n, committed, clock = len(trace.seconds), trace.committed, trace.clock("seconds")
     steps = sorted({round(n * at / (MOMENTS - 1)) for at in range(MOMENTS)})
-    panels = [
-        Panel(picture, (f"step {step} of {n}", f"{committed[step]} of {grid.n_tokens} tokens", f"{clock[step]:.2f} s"))
-        for step, picture in zip(steps, draw(backbone, trace, grid, steps, SIDE), strict=True)
-    ]
+    panels = []
+    for step, picture in zip(steps, draw(backbone, trace, grid, steps, SIDE), strict=True):
+        time = (f"{clock[step]:.2f} s",) if by == "seconds" else ()
+        panels.append(Panel(picture, (f"step {step} of {n}", f"{committed[step]} of {grid.n_tokens} tokens", *time)))
     return draw_strip(panels, title, side=SIDE, columns=COLUMNS, night=True)
 
 
