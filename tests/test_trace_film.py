@@ -75,6 +75,8 @@ def test_the_race_by_steps(strips: Any) -> None:
     panels, title = strips[-1]
     assert title == f"after {N} forward passes"
     assert [panel.lines[2] for panel in panels] == ["done after 3 steps", f"done after {N} steps"]
+    for panels, title in strips:  # the longer one has a step a pass
+        assert title.split()[1] == panels[1].lines[1].split()[1]
     quick_done = next(i for i, (p, _) in enumerate(strips) if p[0].lines[2] != " ")
     assert quick_done == -(-3 * FRAMES // N)
 

@@ -56,9 +56,10 @@ def race(backbone: Backbone, traces: Mapping[str, Trace], grid: Grid, by: str) -
         different = sorted(set(at))
         shown = dict(zip(different, draw(backbone, trace, grid, different, LARGE), strict=True))
         columns.append([_panel(name, trace, shown[step], step, clock, by) for step in at])
-    unit = "s" if by == "seconds" else "forward passes"
-    digits = 2 if by == "seconds" else 0
-    titles = [f"after {moment:.{digits}f} {unit}" for moment in moments]
+    if by == "seconds":
+        titles = [f"after {moment:.2f} s" for moment in moments]
+    else:
+        titles = [f"after {int(moment * (1 + 1e-9))} forward passes" for moment in moments]
     return [draw_strip(row, title, side=LARGE, night=True) for title, *row in zip(titles, *columns, strict=True)]
 
 
