@@ -16,6 +16,7 @@ import torch
 from . import case, harness, records, roofline, suites, table
 from .clock import clock_of
 from .grid import GRIDS
+from .machine import must_be_built
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -30,6 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--limit", type=float, default=float("inf"), help="start no case after so many seconds")
     parser.add_argument("--out", type=Path, default=records.RESULTS, help="folder of results")
     asked = parser.parse_args(arguments)
+    must_be_built(asked.device)
     gpu = torch.device(asked.device).type == "cuda"
     seconds = asked.seconds if asked.seconds is not None else (0.2 if gpu else 2.0)
     wanted = [

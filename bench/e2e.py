@@ -29,6 +29,7 @@ from .clock import Clock, CudaClock, clock_of
 from .e2e_models import MODELS, PAPER, PROMPT, SCALES, build
 from .grid import WINDOWS
 from .harness import Timing
+from .machine import must_be_built
 from .replay import Replayed
 
 GUIDANCE, K, T = 3.0, 2000, 25
@@ -159,6 +160,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--no-outside", dest="outside", action="store_false", help="without transformers' own loop")
     parser.add_argument("--out", type=Path, default=records.RESULTS, help="folder of results")
     asked = parser.parse_args(arguments)
+    must_be_built(asked.device)
     on_gpu = torch.device(asked.device).type == "cuda"
     asked.scale = asked.scale or ("full" if on_gpu else "small")
     asked.batches = asked.batches or ([1, 2, 4, 8] if on_gpu else [1])

@@ -11,7 +11,7 @@ from sjd2.backbones.transformer import TransformersBackbone
 from transformers import PreTrainedModel
 
 GUIDANCE, K = 3.0, 2000
-FEW, MORE = 2, 10  # tokens of two calls: their difference leaves prompt and set-up out
+FEW, MORE = 4, 36  # tokens of two calls: their difference leaves prompt and set-up out
 
 
 def measure(model: PreTrainedModel, backbone: TransformersBackbone, B: int, device: str) -> dict[str, Any]:

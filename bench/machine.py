@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 
+from sjd2_kernels.backends import why_not
+
 # what is asked of nvidia-smi, and under which name it is noted
 GPU_FIELDS = {
     "driver_version": "driver",
@@ -22,6 +24,16 @@ GPU_FIELDS = {
     "power.limit": "power_limit",
     "persistence_mode": "persistence",
 }
+
+
+def must_be_built(device: str) -> None:
+    """Refuse to time the reference in place of the native kernels.
+
+    Raises: SystemExit on a CPU without them: the folder of sources comes before the installed package, and has its own.
+    """
+    reason = why_not("native") if torch.device(device).type == "cpu" else None
+    if reason:
+        raise SystemExit(f"bench: {reason}\nIn this folder: python setup.py build_ext --inplace")
 
 
 def commit_id() -> str:

@@ -53,3 +53,11 @@ def test_the_head_of_a_file_on_the_cpu() -> None:
 
 def test_examples_run() -> None:
     assert doctest.testmod(machine).failed == 0
+
+
+def test_the_reference_is_never_timed_in_place_of_the_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine.must_be_built("cpu")
+    monkeypatch.setattr(machine, "why_not", lambda name: f"no {name} module")
+    machine.must_be_built("cuda")
+    with pytest.raises(SystemExit, match=r"no native module\nIn this folder: python setup\.py build_ext --inplace"):
+        machine.must_be_built("cpu")
