@@ -158,16 +158,20 @@ class Pipeline:
         """Refuse a prompt that `generate` would refuse, without decoding.
 
         Args:
-            prompt, policy, negative_prompt, size: as in `generate`.
-            numbers: window, denoise_steps, guidance, temperature, top_k, top_p, as in `generate`.
+            prompt: one text.
+            policy: as in `generate`, like the rest.
+            negative_prompt: text of the unconditional row.
+            size: (width, height) in pixels.
+            numbers: window, denoise_steps, guidance, temperature, top_k, top_p.
 
-        Raises: ValueError.
+        Raises:
+            ValueError: says what is wrong with it.
 
-        Example:
+        Examples:
             >>> from sjd2.backbones.tiny import tiny_lumina
             >>> Pipeline(tiny_lumina()).check("a dwarf", window=8)
         """
-        policy = get_policy(policy)
+        policy = of_card(self.backbone, policy)
         grid, rows, values, sampling = self._ready(policy, [prompt], numbers, negative_prompt, size)
         check_requests(
             self.backbone, rows, [grid], [0], policy.window or values["window"], 1 + (sampling.guidance != 1)
