@@ -79,18 +79,17 @@ $(VENV)/installed: $(VENV)/tools $(SOURCES)
 	@$(BIN)/python -c 'import sjd2_kernels; sjd2_kernels.show_config()'
 	@! $(BIN)/python -c 'import sjd2_kernels._cpu' 2>/dev/null || touch $@
 
-# --- Triton kernels, compiled without a GPU --------------------------------------------------------------------------
+# --- GPU kernels, compiled without a GPU -----------------------------------------------------------------------------
 
 OLD_TRITON := 3.6.0
 AOT := build/aot
-compile = $(BIN)/python -m bench.aot --every --arch 80 90 100 --out
+compile = $(BIN)/python -m bench.aot --every --arch 80 90 100
 
-aot: install $(VENV)/triton-$(OLD_TRITON) ## registers and spills of every Triton kernel for sm_80, sm_90, sm_100
+aot: install $(VENV)/triton-$(OLD_TRITON) ## registers and spills of every GPU kernel for sm_80, sm_90, sm_100
 	mkdir -p $(AOT)
-	PYTHONPATH=. $(compile) $(AOT)/new.json
-	PYTHONPATH=.:$(VENV)/triton-$(OLD_TRITON) $(compile) $(AOT)/old.json
-	PYTHONPATH=. $(BIN)/python -m bench.aot --table $(AOT)/new.json $(AOT)/old.json > docs/compiled.md.new
-	mv docs/compiled.md.new docs/compiled.md
+	PYTHONPATH=. $(compile) --out $(AOT)/new.json
+	PYTHONPATH=.:$(VENV)/triton-$(OLD_TRITON) $(compile) --language triton --out $(AOT)/old.json
+	PYTHONPATH=. $(BIN)/python -m bench.aot --table $(AOT)/new.json $(AOT)/old.json --into docs/kernels.md
 
 $(VENV)/triton-$(OLD_TRITON): $(VENV)/pyvenv.cfg
 	$(BIN)/python -m pip --disable-pip-version-check install --quiet --no-deps --target $@ triton==$(OLD_TRITON)

@@ -1,14 +1,15 @@
-"""Registers, spills, shared memory and occupancy of every Triton kernel, by compiling it without a GPU.
+"""Registers, spills, shared memory and occupancy of every Triton and CUDA C++ kernel, by compiling it without a GPU.
 
     python -m bench.aot --arch 80 90 100             the default configuration of every case (bench/aot_cases.py)
     python -m bench.aot --arch 80 90 100 --every     every configuration that fits, as SJD2_AUTOTUNE=1 would try
+    python -m bench.aot --language cuda              the kernels of csrc/cuda only (bench/aot_cuda.py)
     python -m bench.aot --only commit --out a.json   also writes JSON
-    python -m bench.aot --table a.json b.json        prints what earlier runs wrote
+    python -m bench.aot --table a.json b.json        prints what earlier runs wrote; --into puts it into a page
 
-The operators run on CPU tensors with a stand-in for the driver, so that what is compiled is what a launch on such a
-card would compile, specialisations included; a launch itself does nothing. Exits with 1 if a kernel spills, uses local
-memory, needs more shared memory than a block may have, has its wgmma instructions serialised, or if a kernel of rung L3
-has an instruction that rounds otherwise than the contract.
+Triton's operators run on CPU tensors with a stand-in for the driver, so that what is compiled is what a launch on such
+a card would compile, specialisations included; a launch itself does nothing. Exits with 1 if a kernel spills, uses
+local memory, needs more shared memory than a block may have, has its wgmma instructions serialised, or if a kernel of
+rung L3 has an instruction that rounds otherwise than the contract.
 """
 
 from __future__ import annotations
@@ -28,8 +29,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from sjd2.atomic import replacing
+
 ROOT = Path(__file__).resolve().parent.parent
 KERNELS = ROOT / "sjd2_kernels" / "triton"
+CUDA_SOURCES = (ROOT / "csrc" / "cuda", ROOT / "csrc" / "include" / "sjd2")
 REGISTERS, THREADS, BLOCKS = 65536, 2048, 32  # of a multiprocessor of compute capability 8.0, 9.0, 10.0
 SHARED = {80: 164, 90: 228, 100: 228}  # KiB of a multiprocessor; a block may have 1 KiB less, and takes 1 KiB more
 SERIALISED = "C7515"  # ptxas: wgmma instructions are serialised
@@ -47,7 +51,7 @@ class Compiled:
     case: str
     kernel: str
     arch: int
-    triton: str
+    compiler: str
     options: dict[str, int | str]
     registers: int
     spills: int  # bytes, stores and loads
@@ -55,6 +59,11 @@ class Compiled:
     shared: int  # bytes, static and dynamic
     blocks: int  # resident on a multiprocessor
     complaints: list[str]
+
+    @property
+    def threads(self) -> int:
+        """Of a block."""
+        return int(self.options["threads"] if "threads" in self.options else 32 * int(self.options["num_warps"]))
 
 
 class _Driver:
@@ -105,7 +114,8 @@ def measured(compiled: Any, log: str, arch: int, **names: Any) -> Compiled:
         complaints.append(f"inexact instructions {', '.join(inexact)}")
     return Compiled(
         arch=arch, registers=registers, spills=spills, local=local, shared=shared, blocks=blocks,
-        complaints=complaints, kernel=compiled.name, triton=compiled.metadata.triton_version, **names,
+        complaints=complaints, kernel=compiled.name,
+        compiler=f"triton {compiled.metadata.triton_version}", **names,
     )  # fmt: skip
 
 
@@ -170,81 +180,84 @@ def compile_case(operator: str, case: str, call: Callable[[], Any], arch: int, e
 
 
 def digest(operator: str) -> str:
-    """Of the text that an operator's kernels come from: its own file, and those that are no operator's."""
+    """Of the text that an operator's kernels come from: its own file, and those that are no operator's; "cuda" is all
+    of csrc/cuda and the headers that it shares with the CPU."""
     from sjd2_kernels.schemas import SCHEMAS
 
-    shared = sorted(path for path in KERNELS.glob("*.py") if path.stem not in SCHEMAS)
-    text = b"".join(path.read_bytes() for path in (KERNELS / f"{operator}.py", *shared))
-    return hashlib.sha256(text).hexdigest()[:16]
-
-
-def table(digests: dict[str, str], rows: list[Compiled]) -> str:
-    """Markdown, a line per kernel, case and configuration, the architectures beside each other."""
-    archs = sorted({row.arch for row in rows})
-    lines = [
-        "# Triton kernels as compiled",
-        "",
-        "Written by `make aot`, without a GPU: registers per thread / bytes of shared memory / blocks that fit a "
-        "multiprocessor.",
-        "Spills and local memory are 0 unless said.",
-        "",
-        "| kernel | case | configuration | triton | " + " | ".join(f"sm_{arch}" for arch in archs) + " |",
-        "|---" * (4 + len(archs)) + "|",
-    ]
-    by_line: dict[tuple[str, ...], dict[int, Compiled]] = {}
-    for row in rows:
-        options = " ".join(f"{name}={value}" for name, value in row.options.items() if name != "enable_fp_fusion")
-        by_line.setdefault((row.kernel, row.case, options, row.triton), {})[row.arch] = row
-    for key, of_arch in sorted(by_line.items(), key=lambda item: item[0]):
-        cells = [_cell(of_arch[arch]) if arch in of_arch else "" for arch in archs]
-        lines.append("| " + " | ".join([*key, *cells]) + " |")
-    return "\n".join([*lines, "", f"<!-- sources {json.dumps(digests)} -->"])
-
-
-def _cell(row: Compiled) -> str:
-    return f"{row.registers} / {row.shared} / {row.blocks}" + "".join(f" **{c}**" for c in row.complaints)
+    if operator == "cuda":
+        files = sorted(path for folder in CUDA_SOURCES for path in folder.rglob("*") if path.is_file())
+    else:
+        files = sorted(path for path in KERNELS.glob("*.py") if path.stem not in SCHEMAS)
+        files.insert(0, KERNELS / f"{operator}.py")
+    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:16]
 
 
 def write(path: Path, digests: dict[str, str], rows: list[Compiled]) -> None:
-    """Write a run, whole or not at all."""
-    fresh = path.with_name(path.name + ".new")
-    fresh.write_text(json.dumps({"digests": digests, "kernels": [asdict(row) for row in rows]}, indent=1) + "\n")
-    os.replace(fresh, path)
+    """Write a run."""
+    text = json.dumps({"digests": digests, "kernels": [asdict(row) for row in rows]}, indent=1) + "\n"
+    with replacing(path) as fresh:
+        fresh.write_text(text)
 
 
 def read(*paths: Path) -> tuple[dict[str, str], list[Compiled]]:
     """The digests and rows of earlier runs, which must be of the same sources."""
     runs = [json.loads(path.read_text()) for path in paths]
+    digests: dict[str, str] = {}
     for path, run in zip(paths, runs, strict=True):
-        if run["digests"] != runs[0]["digests"]:
+        if any(digests.setdefault(name, value) != value for name, value in run["digests"].items()):
             raise SystemExit(f"bench.aot: {path} is of other sources than {paths[0]}; run make aot again")
-    return runs[0]["digests"], [Compiled(**row) for run in runs for row in run["kernels"]]
+    return digests, [Compiled(**row) for run in runs for row in run["kernels"]]
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Compile, print the table, and return the exit code."""
+    from . import aot_page
+
     parser = argparse.ArgumentParser("bench.aot", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--arch", type=int, nargs="+", default=[90], choices=sorted(SHARED))
     parser.add_argument("--every", action="store_true", help="every configuration, not the default ones only")
+    parser.add_argument("--language", nargs="+", default=["triton", "cuda"], choices=["triton", "cuda"])
     parser.add_argument("--only", nargs="+", default=[], help="operators")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes that compile")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--table", type=Path, nargs="+", default=[])
+    parser.add_argument("--into", type=Path, help="a page: the tables go between its marks")
     options = parser.parse_args(arguments)
     if options.table:
         digests, rows = read(*options.table)
     else:
-        rows = _compile(options)
-        digests = {operator: digest(operator) for operator in sorted({row.operator for row in rows})}
+        digests, rows = _compile(options)
         if options.out:
             write(options.out, digests, rows)
-    print(table(digests, rows))
+    table = aot_page.table(digests, rows)
+    if options.into:
+        aot_page.insert(options.into, "compiled", table)
+        aot_page.insert(options.into, "launches", aot_page.launches())
+        aot_page.insert(options.into, "floors", aot_page.floors())
+    else:
+        print(table)
     complaints = [f"{r.kernel}, {r.case}, sm_{r.arch}, {r.options}: {c}" for r in rows for c in r.complaints]
     print(*complaints, sep="\n", file=sys.stderr)
     return 1 if complaints else 0
 
 
-def _compile(options: argparse.Namespace) -> list[Compiled]:
+def _compile(options: argparse.Namespace) -> tuple[dict[str, str], list[Compiled]]:
+    """Digests and rows of the languages that were asked for."""
+    rows: list[Compiled] = []
+    digests: dict[str, str] = {}
+    if "triton" in options.language:
+        rows = _compile_triton(options)
+        digests = {operator: digest(operator) for operator in sorted({row.operator for row in rows})}
+    if "cuda" in options.language:
+        from .aot_cuda import compile_kernels
+
+        found = [row for arch in options.arch for row in compile_kernels(arch)]
+        rows += [row for row in found if not options.only or row.operator in options.only]
+        digests["cuda"] = digest("cuda")
+    return digests, rows
+
+
+def _compile_triton(options: argparse.Namespace) -> list[Compiled]:
     if os.environ.get("TRITON_INTERPRET"):
         raise SystemExit("bench.aot: TRITON_INTERPRET is set, under which nothing can be compiled; unset it")
     from . import aot_cases

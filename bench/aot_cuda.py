@@ -1,24 +1,20 @@
 """Registers, spills and shared memory of the CUDA C++ kernels, by compiling csrc/cuda without a GPU.
 
-    python -m bench.aot_cuda --arch 80 90 100
-
-The rows are those of bench.aot. Exits with 1 if a kernel spills, uses local memory, does not fit a block, or if its
-arithmetic is not one rounding a step.
+The rows are those of bench/aot.py, whose command calls this. A kernel is complained about if it spills, uses local
+memory, or if its arithmetic is not one rounding a step.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 import re
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from .aot import ROOT, SHARED, Compiled, resident, table
+from .aot import ROOT, SHARED, Compiled, resident
 
 SOURCE = ROOT / "csrc" / "cuda"
 NAMES = {80: "80", 90: "90a", 100: "100"}
@@ -91,7 +87,7 @@ def _rows(operator: str, log: str, arch: int, compiler: str, wrong: list[str]) -
             if spills or int(local):
                 complaints.append(f"{spills} bytes of spills, {local} bytes of local memory")
             yield Compiled(
-                operator=operator, case=case, kernel=kernel, arch=arch, triton=compiler, options={"threads": threads},
+                operator=operator, case=case, kernel=kernel, arch=arch, compiler=compiler, options={"threads": threads},
                 registers=int(registers), spills=spills, local=int(local), shared=shared,
                 blocks=resident(arch, int(registers), threads // 32, shared), complaints=complaints,
             )  # fmt: skip
@@ -104,20 +100,3 @@ def _variant(mangled: str) -> str:
         return ""
     cells = "cells parked in p" if found.group(3) == "1" else "cells in the block"
     return f", {TYPES[found.group(1) or found.group(2)]}, {cells}"
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Compile, print the table, and return the exit code."""
-    parser = argparse.ArgumentParser(
-        "bench.aot_cuda", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
-    parser.add_argument("--arch", type=int, nargs="+", default=[90], choices=sorted(NAMES))
-    rows = [row for arch in parser.parse_args(arguments).arch for row in compile_kernels(arch)]
-    print(table(rows))
-    complaints = [f"{r.kernel}, {r.case}, sm_{r.arch}: {c}" for r in rows for c in r.complaints]
-    print(*complaints, sep="\n", file=sys.stderr)
-    return 1 if complaints else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -75,6 +75,15 @@ def slug(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
+def gpu_name() -> str:
+    """The first device's name as nvidia-smi says it, without a CUDA context; "cuda" where it says nothing."""
+    command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader", "--id=0"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout.strip() or "cuda"
+    except (OSError, subprocess.SubprocessError):
+        return "cuda"
+
+
 def gpu_notes() -> dict[str, str]:
     """Driver, clocks, temperature and power as nvidia-smi says them now; what it does not say is missing."""
     command = ["nvidia-smi", f"--query-gpu={','.join(GPU_FIELDS)}", "--format=csv,noheader", "--id=0"]

@@ -62,6 +62,17 @@ def short(run: Run) -> str:
     return "\n".join(lines)
 
 
+def losses(run: Run) -> str:
+    """Where a peer takes less time for the same, the worst first; a copy, or another policy, is not the same."""
+    found = [
+        (ratio, f"- {record['suite']}, {record['case']}: {peer} takes {ratio:.2f} of our time")
+        for record in run["comparisons"]
+        for peer, ratio in record["ratios"].items()
+        if ratio < 1 and peer != "copy" and not peer.startswith("policy")
+    ]
+    return "\n".join(text for _, text in sorted(found)) or "Nowhere in this run."
+
+
 def counts(run: Run) -> str:
     """What a decoding step asks of the device outside the model: ours beside the published loop."""
     cells = ["case", "variant", "tensor operations", "host waits", "vocabulary-sized results"]

@@ -20,11 +20,8 @@ from .schemas import SCHEMAS
 # best first
 PREFERENCE: dict[str, tuple[str, ...]] = {"cpu": ("native", "reference"), "cuda": ("triton", "cuda", "reference")}
 BACKENDS = ("native", "triton", "cuda", "reference")
-# backends that serve some operators only
-OPERATORS_OF: dict[str, tuple[str, ...]] = {
-    "triton": ("process_logits", "verify_accept", "commit"),
-    "cuda": ("process_logits", "verify_accept"),
-}
+# backends that serve some operators only; the others serve all, and their derivatives
+OPERATORS_OF: dict[str, tuple[str, ...]] = {"cuda": ("process_logits", "verify_accept")}
 # of these, which run on it though Triton is live, each with the file in bench/results that measured it to be faster
 CUDA_BEFORE_TRITON: dict[str, str] = {}
 
@@ -40,7 +37,7 @@ def why_not(backend: str) -> str | None:
 
 def served_by(operator: str, device: str) -> tuple[str, ...]:
     """The backends of ``operator`` for tensors on ``device``, live or not, best first."""
-    names = tuple(name for name in PREFERENCE.get(device, ()) if operator in OPERATORS_OF.get(name, SCHEMAS))
+    names = tuple(name for name in PREFERENCE.get(device, ()) if operator in OPERATORS_OF.get(name, (operator,)))
     if operator in CUDA_BEFORE_TRITON:
         return tuple(sorted(names, key=lambda name: name != "cuda"))
     return names
@@ -68,8 +65,7 @@ def select(operator: str, device: str, backend: str | None = None) -> Callable[.
     asked = backend or os.environ.get("SJD2_BACKEND")
     served = served_by(operator, device)
     if asked:
-        interpreted = asked == "triton" and device == "cpu" and operator in OPERATORS_OF[asked]
-        if interpreted and _package(asked).interpreting():
+        if asked == "triton" and device == "cpu" and _package(asked).interpreting():
             served += (asked,)  # never unasked: it is there to show what a kernel computes
         if asked not in BACKENDS:
             raise ValueError(f"{operator}: backend must be one of {', '.join(BACKENDS)}, got {asked!r}")

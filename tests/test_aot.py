@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from bench import aot
+from bench import aot, aot_page
 from sjd2_kernels.schemas import SCHEMAS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -33,7 +33,7 @@ def without_interpreter(program: str, folder: Path) -> subprocess.CompletedProce
 COMPILE = """
 from bench import aot
 if __name__ == "__main__":
-    sys.exit(aot.main(["--arch", "90", "--out", {out!r}]))
+    sys.exit(aot.main(["--arch", "90", "--language", "triton", "--out", {out!r}]))
 """
 
 
@@ -49,14 +49,25 @@ def test_default_configurations_compile_without_spills(tmp_path: Path) -> None:
 
 
 def test_the_table_is_not_older_than_the_kernels() -> None:
-    text = ROOT.joinpath("docs", "compiled.md").read_text()
+    text = ROOT.joinpath("docs", "kernels.md").read_text()
     (sources,) = re.findall(r"<!-- sources (.*) -->", text)
-    assert json.loads(sources) == {name: aot.digest(name) for name in OPERATORS}, "run make aot"
-    assert "| triton | sm_80 | sm_90 | sm_100 |" in text
-    lines = [line.split(" | ") for line in text.splitlines() if line.startswith("|") and "_kernel" in line]
-    assert {line[3] for line in lines} >= {"3.6.0", "3.9.0"}
+    assert json.loads(sources) == {name: aot.digest(name) for name in [*OPERATORS, "cuda"]}, "run make aot"
+    (table,) = re.findall("<!-- compiled begins -->\n(.*)<!-- compiled ends -->", text, re.DOTALL)
+    assert "| compiler | sm_80 | sm_90 | sm_100 |" in table
+    lines = [line.split(" | ") for line in table.splitlines() if line.startswith("|")][2:]
+    kernels = {of: {line[0].removeprefix("| ") for line in lines if of in line[3]} for of in ("3.6.0", "3.9.0", "nvcc")}
+    assert kernels["3.6.0"] == kernels["3.9.0"]
+    assert {name for name in OPERATORS if not any(k.startswith(name) for k in kernels["3.9.0"])} == set()
+    assert {"verify_accept", "process_logits, bf16, cells in the block"} < kernels["nvcc"]
     # blank where a configuration is not for the architecture
-    assert all(re.fullmatch(r"(\d+ / \d+ / \d+)?", cell.rstrip(" |")) for line in lines for cell in line[4:])
+    cells = [cell.rstrip(" |") for line in lines for cell in line[4:]]
+    assert [cell for cell in cells if not re.fullmatch(r"(\d+ / \d+ / \d+ \(\d+ %\))?", cell)] == []
+
+
+def test_launches_and_floors_are_those_of_the_code() -> None:
+    text = ROOT.joinpath("docs", "kernels.md").read_text()
+    assert f"<!-- launches begins -->\n{aot_page.launches()}\n<!-- launches ends -->" in text, "run make aot"
+    assert f"<!-- floors begins -->\n{aot_page.floors()}\n<!-- floors ends -->" in text, "run make aot"
 
 
 BAD_KERNELS = """
@@ -132,14 +143,28 @@ def test_what_ptxas_says_is_understood() -> None:
     assert measured(LOG, exact).complaints == []
 
 
-def test_table_and_file(tmp_path: Path) -> None:
+def test_files_of_runs_are_read_together(tmp_path: Path) -> None:
     rows = [measured(LOG), measured(LOG, "fma.rn.f32 %f1;")]
     aot.write(tmp_path / "a.json", {"commit": "12"}, rows)
     aot.write(tmp_path / "b.json", {"commit": "13"}, rows)
+    aot.write(tmp_path / "c.json", {"cuda": "14"}, rows[:1])
     assert aot.read(tmp_path / "a.json") == ({"commit": "12"}, rows)
+    assert aot.read(tmp_path / "a.json", tmp_path / "c.json") == ({"commit": "12", "cuda": "14"}, [*rows, rows[0]])
     with pytest.raises(SystemExit, match=r"b.json is of other sources than .*a.json; run make aot again"):
         aot.read(tmp_path / "a.json", tmp_path / "b.json")
-    last = aot.table({"commit": "12"}, rows[:1]).splitlines()
-    assert last[-3] == "| some_kernel | c | BLOCK=64 num_warps=4 | 3.9.0 | 40 / 0 / 12 |"
-    assert last[-1] == '<!-- sources {"commit": "12"} -->'
-    assert "12 **inexact instructions fma.rn.f32** |" in aot.table({}, rows)
+
+
+def test_digests_follow_the_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("commit.py", "noise_mix.py", "pieces.py", "a.cu"):
+        tmp_path.joinpath(name).write_text("1")
+    monkeypatch.setattr(aot, "KERNELS", tmp_path)
+    monkeypatch.setattr(aot, "CUDA_SOURCES", (tmp_path,))
+
+    def changed_by(name: str) -> set[str]:
+        before = {x: aot.digest(x) for x in ("commit", "noise_mix", "cuda")}
+        tmp_path.joinpath(name).write_text(name)
+        return {x for x in before if aot.digest(x) != before[x]}
+
+    assert changed_by("commit.py") == {"commit", "cuda"}
+    assert changed_by("pieces.py") == {"commit", "noise_mix", "cuda"}
+    assert changed_by("a.cu") == {"cuda"}

@@ -29,6 +29,7 @@ def test_without_nvidia_smi_nothing_is_noted(monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr(subprocess, "run", missing)
     assert machine.gpu_notes() == {}
+    assert machine.gpu_name() == "cuda"
     assert machine.commit_id() == "unknown"
 
 

@@ -154,8 +154,9 @@ def test_what_cannot_work_is_said_before_a_model_is_loaded(
     [
         ([], "give either a prompt, in quotes, or a file of them by --prompts"),
         (["a", "--prompts", "a.txt"], "give either a prompt, in quotes, or a file of them by --prompts"),
-        (["a", "--batch", "2"], "--batch and --shard are for a file of prompts"),
-        (["a", "--shard", "1/2"], "--batch and --shard are for a file of prompts"),
+        (["a", "--batch", "1"], "--batch, --shard and --workers are for a file of prompts"),
+        (["a", "--shard", "1/2"], "--batch, --shard and --workers are for a file of prompts"),
+        (["a", "--workers", "2"], "--batch, --shard and --workers are for a file of prompts"),
     ],
 )
 def test_a_prompt_or_a_file(capsys: pytest.CaptureFixture[str], words: list[str], message: str) -> None:

@@ -191,6 +191,8 @@ def any_state(seed: int, B: int = 200) -> dict[str, Any]:
     def ints(low: int, high: int, *shape: int, dtype: torch.dtype = torch.int64) -> Tensor:
         return torch.randint(low, high, shape, generator=g).to(dtype)
 
+    pos = ints(-3, N + 4, B)
+    pos[:4] = torch.tensor([2**63 - 1, 2**63 - 2, -(2**63), 1 - 2**63])[:B]  # sums with them wrap
     tokens = ints(-3, V + 3, B, L)
     draft = torch.where(torch.rand(B, L, generator=g) < 0.8, tokens, ints(0, V, B, L))
     return {
@@ -201,7 +203,7 @@ def any_state(seed: int, B: int = 200) -> dict[str, Any]:
         "prompt_len": ints(-1, 9, G * B, dtype=torch.int32),
         "n_tokens": ints(-1, N + 5, B),
         "out": ints(0, 9, B, N),
-        "pos": ints(-3, N + 4, B),
+        "pos": pos,
         "kv_len": ints(-2, 14, G * B, dtype=torch.int32),
         "q_start": ints(-2, A + 2, G * B, dtype=torch.int32),
         "refeed": ints(0, 9, B, A),

@@ -1,10 +1,9 @@
-"""What `make docs` does beyond MkDocs: formulas, links to source files, tables of results, nothing from the network."""
+"""What `make docs` does beyond MkDocs: formulas, links to source files, nothing from the network."""
 
 from __future__ import annotations
 
 import importlib.util
 import re
-from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -22,7 +21,7 @@ def hook(name: str) -> ModuleType:
     return module
 
 
-mathml, offline, results, sources = (hook(name) for name in ("mathml", "offline", "results", "sources"))
+mathml, offline, sources = (hook(name) for name in ("mathml", "offline", "sources"))
 
 
 def page(uri: str) -> Any:
@@ -94,32 +93,6 @@ def test_every_link_of_the_documents_has_its_file() -> None:
     for path in PAGES:
         for target in re.findall(r"\]\(([^)#\s]+)(?:#[\w.-]+)?\)", path.read_text(encoding="utf-8")):
             assert "://" in target or (path.parent / target).exists(), f"{path.name}: {target}"
-
-
-# tables of results
-
-
-def test_results_are_rendered_from_the_newest_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(results, "ROOT", tmp_path)
-    monkeypatch.setattr(results, "rendered", lambda path: f"of {path.name}\n\n### suite\n\n| 1.5 |")
-    folder = tmp_path / "bench" / "results" / "cpu"
-    folder.mkdir(parents=True)
-    with pytest.raises(ValueError, match="no file of results"):
-        results.on_page_markdown("<!-- results cpu -->")
-    for name in ("2026-11-09-abcdef0", "2026-11-22-f637929", "2026-11-23-f637929-e2e", "notes"):
-        folder.joinpath(f"{name}.json").touch()
-    assert results.on_page_markdown("a\n<!-- results cpu -->\nb") == (
-        "a\n### 2026-11-22, commit f637929\n\nFrom `bench/results/cpu/2026-11-22-f637929.json`. "
-        "of 2026-11-22-f637929.json\n\n#### suite\n\n| 1.5 |\n\nb"
-    )
-
-
-def test_results_of_this_repository() -> None:
-    text = results.tables(ROOT / "bench" / "results" / "cpu")
-    assert re.match(r"### 2\d{3}-\d\d-\d\d, commit [0-9a-f]{7}", text)
-    assert "V=8192 top-k=2000 float32" in text
-    with pytest.raises(ValueError, match="No such file"):
-        results.rendered(ROOT / "gone.json")
 
 
 # nothing from the network

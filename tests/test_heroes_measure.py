@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 from sjd2.decoder import Sampling
+from sjd2.evaluation.records import decibels, merged
 from sjd2.finetune.sequences import picture_tokens
 from sjd2.heroes.captions import ATTRIBUTES
 from sjd2.heroes.fit_codes import psnr
 from sjd2.heroes.hero import compose, opaque
-from sjd2.heroes.measure import KINDS, Measure, decibels, decode, examples, merged
+from sjd2.heroes.measure import KINDS, Measure, examples
 from sjd2.heroes.model import Shape, build
-from sjd2.heroes.settings import SETTINGS
 from sjd2.heroes.stream import is_held_out
 
 TINY = Shape(C=32, layers=1, H=2, ffn=32)
@@ -86,29 +86,3 @@ def test_batches_add_up(measure: Measure) -> None:
     assert parts.pop("bits") == pytest.approx(whole.pop("bits"), abs=1e-3)
     assert parts == whole
     assert set(whole["slots"]) == set(ATTRIBUTES)
-
-
-def test_decoding_counts_steps_and_gives_the_same_picture_in_any_batch(measure: Measure) -> None:
-    given = examples("mottled", 0, 3)
-    texts, seeds = [e.caption for e in given], [5, 6, 7]
-    for name in ("coupled 32", "sjd2 64/4 linear nearest", "sjd2-exact 24+8"):
-        setting = SETTINGS[name]
-        together = decode(measure.backbone, setting, texts, seeds, measure.sampling)
-        alone = decode(measure.backbone, setting, texts[1:2], seeds[1:2], measure.sampling)
-        assert together.tokens.shape == (3, measure.grid.n_tokens)
-        assert torch.equal(together.tokens[1:2], alone.tokens)
-        assert together.steps[1] == alone.steps[0]
-        assert (together.steps >= measure.grid.n_tokens / setting.window - 1).all()
-        assert (together.steps < measure.grid.n_tokens).all()
-        assert together.seconds > 0
-    found = measure.drawn(SETTINGS["coupled 32"], given, seeds)
-    assert found["steps"] == decode(measure.backbone, SETTINGS["coupled 32"], texts, seeds, Sampling()).steps.tolist()
-    assert all(10 < b < 12 for b in found["bits"])  # an untrained model: the laws are nearly uniform over 2,048
-
-
-def test_logits_that_are_not_finite_are_an_error(measure: Measure) -> None:
-    broken = build("heroes-lumina", TINY)
-    with torch.no_grad():
-        broken.lm_head.weight.fill_(torch.nan)
-    with pytest.raises(ValueError, match="not finite"):
-        decode(broken, SETTINGS["coupled 96"], ["a"], [1], Sampling())

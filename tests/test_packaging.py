@@ -191,4 +191,5 @@ def test_source_distribution_holds_what_a_build_needs(tmp_path: Path) -> None:
     kernels = {p.relative_to(ROOT).as_posix() for p in ROOT.joinpath("csrc").rglob("*") if p.is_file()}
     assert kernels <= names
     assert {"python/sjd2/heroes/data/codebook.npz", "python/sjd2/heroes/data/phrases.toml"} <= names
+    assert "python/sjd2/report/page.html" in names
     assert {"CMakeLists.txt", "setup.py", "pyproject.toml", "constraints/cpu.txt", "LICENSE", "Makefile"} <= names

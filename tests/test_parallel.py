@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
+import platform
+import struct
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import torch
 
@@ -42,6 +47,29 @@ def test_concurrent_callers() -> None:
     for caller in callers:
         caller.join(timeout=60)
     assert good == [True] * 4
+
+
+def _slice_ns(thread: int) -> int:
+    """What Linux says of a thread's time slice (sched_getattr, the field sched_runtime); 0 before Linux 6.12."""
+    number = {"x86_64": 315, "aarch64": 275}[platform.machine()]
+    attributes = ctypes.create_string_buffer(48)
+    assert ctypes.CDLL(None).syscall(number, thread, attributes, len(attributes), 0) == 0
+    runtime: int = struct.unpack_from("=IIQiIQQQ", attributes)[5]
+    return runtime
+
+
+def test_workers_ask_for_short_slices() -> None:
+    """Else they wait for a spinning OpenMP thread to use up its own slice of 3 ms, longer than most calls take."""
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        _run()
+    finally:
+        torch.set_num_threads(before)
+    slices = [_slice_ns(int(task.name)) for task in Path("/proc/self/task").iterdir()]
+    version = tuple(int(part) for part in os.uname().release.split(".")[:2])
+    assert (100_000 in slices) == (version >= (6, 12))
+    assert _slice_ns(0) != 100_000, "the caller's own slice is left alone"
 
 
 FORK = """

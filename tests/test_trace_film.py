@@ -43,7 +43,7 @@ def strips(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[Panel], str]]:
 
 
 def test_the_strip_starts_with_nothing_and_ends_with_the_picture(strips: Any) -> None:
-    film_strip(TOY, SLOW, GRID, "a title")
+    film_strip(TOY, SLOW, GRID, "a title", "seconds")
     ((panels, title),) = strips
     assert title == "a title"
     assert len(panels) == film.MOMENTS
@@ -51,7 +51,8 @@ def test_the_strip_starts_with_nothing_and_ends_with_the_picture(strips: Any) ->
     assert panels[-1].lines == (f"step {N} of {N}", f"{N} of {N} tokens", f"{N + 0.5:.2f} s")
     assert len(set(np.asarray(panels[-1].picture)[..., 0].flatten())) == 1
     strips.clear()
-    film_strip(TOY, QUICK, GRID, "")  # fewer steps than moments: each once
+    film_strip(TOY, QUICK, GRID, "", "steps")  # fewer steps than moments: each once
+    assert strips[0][0][1].lines == ("step 1 of 3", f"5 of {N} tokens")
     assert [panel.lines[0] for panel in strips[0][0]] == [f"step {step} of 3" for step in range(4)]
 
 
@@ -74,6 +75,8 @@ def test_the_race_by_steps(strips: Any) -> None:
     panels, title = strips[-1]
     assert title == f"after {N} forward passes"
     assert [panel.lines[2] for panel in panels] == ["done after 3 steps", f"done after {N} steps"]
+    for panels, title in strips:  # the longer one has a step a pass
+        assert title.split()[1] == panels[1].lines[1].split()[1]
     quick_done = next(i for i, (p, _) in enumerate(strips) if p[0].lines[2] != " ")
     assert quick_done == -(-3 * FRAMES // N)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import test_window_attention as operator
+import test_window_attention_shadow as shadow_rows
 import torch
 import triton
 import triton.language as tl
@@ -48,7 +49,7 @@ def force(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         (operator.test_batch_padding_and_capacity_do_not_matter, {"dtype": FLOAT32}),
         (operator.test_b31_what_a_peaked_softmax_leaves_over, {"tail": 1e-6, "dtype": FLOAT32}),
         (operator.test_b31_what_a_peaked_softmax_leaves_over, {"tail": 1e-6, "dtype": FLOAT16}),
-        (operator.test_shadow_rows, {"M": 10, "shadow": 3, "refeed": 2}),
+        (shadow_rows.test_shadow_rows, {"M": 10, "shadow": 3, "refeed": 2}),
     ],
     ids=lambda x: getattr(x, "__name__", str(x)),
 )  # fmt: skip
@@ -59,7 +60,7 @@ def test_of_the_operator(test: Callable[..., None], arguments: dict[str, Any], f
 
 
 @pytest.mark.parametrize("dtype", [FLOAT32, BFLOAT16, FLOAT16], ids=str)
-@pytest.mark.parametrize("prefix", [0, 1, 63, 64, 65, 129])
+@pytest.mark.parametrize("prefix", [0, 63, 64, 129])
 @pytest.mark.parametrize("M", [1, 16, 17])
 def test_error(M: int, prefix: int, dtype: torch.dtype) -> None:
     """The default configurations; heads and dims rotate through every M, prefix and dtype."""

@@ -22,13 +22,14 @@ from .. import eager, published
 from ..case import Case, Spec, within
 from ..clock import Clock, Variant
 from ..counting import count
+from ..replay import Replayed
 from .sampling import GUIDANCE, K
 
 OPERATOR = "decoding step without the model"
 POLICIES = ("ar", "coupled", "sjd2", "sjd2-exact")  # beside sjd, whose arithmetic is that of the published loop
 MODELS = {"Lumina-mGPT": published.LUMINA, "Emu3": published.EMU3}
 TINY = published.Vocabulary(400, 8, 96, 300, 6)
-T, WARM_UP = 25, 3
+T = 25
 
 
 def specs(grid: str) -> list[Spec]:
@@ -86,31 +87,11 @@ class Prepared(Backbone):
         return Memory(0, 64)
 
 
-class Steps:
-    """A decoder in the middle of a picture, put back before every call.
-
-    Args:
-        model: prepared logits. policy: by name. L: window.
-    """
-
-    def __init__(self, model: Prepared, policy: str, L: int):
-        self.decoder = Decoder(
-            model, get_policy(policy), model.encode([""]), [model.grid()], [1], L=L,
-            denoise_steps=T, sampling=Sampling(GUIDANCE, top_k=K),
-        )  # fmt: skip
-        for _ in range(WARM_UP):
-            self.decoder.step()
-        held = vars(self.decoder.window)
-        self.saved = [(x, x.clone()) for x in held.values() if isinstance(x, Tensor)]
-
-    def restore(self) -> None:
-        """The state after the warm-up."""
-        for held, saved in self.saved:
-            held.copy_(saved)
-
-    def variant(self) -> Variant:
-        """A step of the decoder."""
-        return Variant(self.decoder.step, self.restore)
+def _steps(model: Prepared, policy: str, L: int) -> Replayed:
+    sampling = Sampling(GUIDANCE, top_k=K)
+    prompts, grids = model.encode([""]), [model.grid()]
+    decoder = Decoder(model, get_policy(policy), prompts, grids, [1], L=L, denoise_steps=T, sampling=sampling)
+    return Replayed(decoder)
 
 
 def build(spec: Spec, clock: Clock, device: str) -> Case:
@@ -119,11 +100,11 @@ def build(spec: Spec, clock: Clock, device: str) -> Case:
     v = MODELS.get(n["model"], TINY)
     torch.manual_seed(0)
     model = Prepared(v.V, n["L"], n["C"], device)
-    ours = Steps(model, "sjd", n["L"])
+    ours = _steps(model, "sjd", n["L"])
     iteration = _published(v, n["L"], device)
     peers: dict[str, Callable[[], Variant]] = {"published loop": lambda: Variant(iteration)}
     for policy in POLICIES:
-        peers[f"policy {policy}"] = lambda policy=policy: Steps(model, policy, n["L"]).variant()
+        peers[f"policy {policy}"] = lambda policy=policy: _steps(model, policy, n["L"]).variant()
 
     def gate() -> dict[str, float]:
         """The step commits what the operators' gates do not see: at least one token, and only drawable ones."""

@@ -1,8 +1,14 @@
 #include "parallel.h"
 
 #include <pthread.h>
+#ifdef __linux__
+#include <sched.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <memory>
 #include <mutex>
@@ -11,6 +17,31 @@
 
 namespace sjd2 {
 namespace {
+
+// After an OpenMP region of PyTorch its threads spin for milliseconds on the cores that the workers need. Linux (6.6 on) lets
+// them spin out their time slice of some 3 ms before it runs a thread that wakes, longer than most jobs here take, unless that
+// thread asks for shorter slices (6.12 on). Needs no privilege; where it is refused or ignored, a worker comes when it comes.
+void wake_promptly() {
+#ifdef SYS_sched_setattr
+  struct Attributes {  // the first version of the kernel's struct sched_attr
+    uint32_t size, policy;
+    uint64_t flags;
+    int32_t nice;
+    uint32_t priority;
+    uint64_t runtime, deadline, period;
+  } attributes{};
+  constexpr uint64_t kSliceNs = 100000;  // the kernel's least
+  if (syscall(SYS_sched_getattr, 0, &attributes, sizeof attributes, 0) != 0 || attributes.policy != SCHED_OTHER) return;
+  attributes.runtime = kSliceNs;
+  syscall(SYS_sched_setattr, 0, &attributes, 0);
+#endif
+}
+
+inline void pause() {
+#if defined(__x86_64__) || defined(__i386__)
+  __builtin_ia32_pause();
+#endif
+}
 
 // One parallel_for: chunks are claimed by a counter; shared ownership lets a late worker find it finished.
 struct Job {
@@ -46,9 +77,15 @@ class Pool {
   }
 
   void wait(const Job& job) {
-    for (int spin = 0; spin < 2000; ++spin) {
-      if (job.finished.load(std::memory_order_acquire) == job.count) return;
-    }
+    // a chunk's time, for it takes about as long to sleep and be woken
+    constexpr std::chrono::microseconds kPatience{50};
+    const auto start = std::chrono::steady_clock::now();
+    do {
+      for (int spin = 0; spin < 32; ++spin) {
+        if (job.finished.load(std::memory_order_acquire) == job.count) return;
+        pause();
+      }
+    } while (std::chrono::steady_clock::now() - start < kPatience);
     std::unique_lock<std::mutex> lock(mutex_);
     ready_.wait(lock, [&] { return job.finished.load(std::memory_order_acquire) == job.count; });
   }
@@ -62,6 +99,7 @@ class Pool {
 
  private:
   void serve() {
+    wake_promptly();
     for (;;) {
       std::shared_ptr<Job> job;
       {

@@ -243,7 +243,7 @@ void one_row(const ProcessLogitsArguments& a, int64_t index) {
 }  // namespace
 
 void process_logits(const ProcessLogitsCall& a) {
-  constexpr int64_t kElementsPerTask = 1 << 14;
+  constexpr int64_t kElementsPerTask = 1 << 13;  // some 10 us, so that the last task is not waited for long
   const int64_t rows = a.B * a.L, batch = a.V < kElementsPerTask ? (kElementsPerTask + a.V - 1) / a.V : 1;
   parallel_for((rows + batch - 1) / batch, a.threads, [&](int64_t task) {
     for (int64_t i = task * batch; i < rows && i < (task + 1) * batch; ++i) one_row(a, i);

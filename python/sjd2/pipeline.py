@@ -159,13 +159,13 @@ class Pipeline:
 
         Args:
             prompt: one text.
-            policy: as in `generate`, like the rest.
-            negative_prompt: text of the unconditional row.
-            size: (width, height) in pixels.
-            numbers: window, denoise_steps, guidance, temperature, top_k, top_p.
+            policy: as in `generate`.
+            negative_prompt: as in `generate`.
+            size: as in `generate`.
+            numbers: window, denoise_steps, guidance, temperature, top_k, top_p, as in `generate`.
 
         Raises:
-            ValueError: says what is wrong with it.
+            ValueError: with the message of `generate`.
 
         Examples:
             >>> from sjd2.backbones.tiny import tiny_lumina

@@ -33,6 +33,20 @@ def scale_to(size: tuple[int, int], least: int) -> int:
     return max(1, -(-least // max(size)))
 
 
+def fit(picture: Image.Image, side: int) -> Image.Image:
+    """``picture`` enlarged by a whole number, or made smaller, so that the longer side is at most ``side``.
+
+    Example:
+        >>> fit(Image.new("RGB", (32, 16)), 100).size, fit(Image.new("RGB", (400, 200)), 100).size
+        ((96, 48), (100, 50))
+    """
+    longer = max(picture.size)
+    if longer <= side:
+        return enlarge(picture, side // longer)
+    small = (max(1, picture.width * side // longer), max(1, picture.height * side // longer))
+    return picture.resize(small, Image.Resampling.LANCZOS)
+
+
 def check_png(path: Path) -> None:
     """Refuse a name that `save_png` would refuse, before any work is done.
 

@@ -1,7 +1,7 @@
 """The fastest of several launch configurations, measured once per device and shape and remembered on disk.
 
-Only SJD2_AUTOTUNE=1 leads here. The file is one JSON dictionary; a
-process that adds to it writes a whole new one beside it and renames it, so that no reader meets half a file.
+Only SJD2_AUTOTUNE=1 leads here. The file is one JSON dictionary; a process that adds to it writes a whole new one
+beside it and renames it, so that no reader meets half a file.
 """
 
 from __future__ import annotations

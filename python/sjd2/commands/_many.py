@@ -26,6 +26,7 @@ def many(
     *,
     batch: int,
     shard: str | None,
+    workers: int | None,
 ) -> None:
     """Draw what is missing, print a line for each picture, and write the manifest.
 
@@ -35,7 +36,7 @@ def many(
         load: `load_model` with its arguments.
         drawing: arguments of `Pipeline.generate`.
         text: what the run's pictures are made from; ``seed``, ``count`` and ``scale`` are read here.
-        batch, shard: see the options.
+        batch, shard, workers: see the options.
 
     Raises: ValueError for bad lines, a folder of another run, or a picture decoder that failed; Exit with code 1 where
         logits were not finite.
@@ -46,13 +47,16 @@ def many(
 
     i, n = parse_shard(shard)
     pictures = read_prompts(prompts, seed=text["seed"], count=text["count"])
-    device = find_device(load.keywords["device"]).type  # another kind rounds differently
-    folder = RunFolder(out, made_from({**text, "device": device}), pictures)
+    device = find_kind(load.keywords["device"], workers)
+    folder = RunFolder(out, made_from({**text, "device": device}), pictures)  # another device rounds differently
     folder.compare()
     told = {picture.id for picture in pictures if folder.record(picture) is not None}
     groups = [g for g in split(pictures, batch)[i - 1 :: n] if any(p.id not in told for p in g)]
+    if workers is not None:
+        load = partial(load, device=device)  # the GPU that Ray gave the actor
+    job = Job(load, folder, drawing, text["scale"], prompts, groups)
     try:
-        for records in draw(Job(load, folder, drawing, text["scale"], prompts, groups)) if groups else ():
+        for records in draw(job, workers, device) if groups else ():
             for record in (record for record in records if record["id"] not in told):
                 told.add(record["id"])
                 folder.add(record)
@@ -67,8 +71,25 @@ def many(
         raise Exit(1)
 
 
-def draw(job: Job) -> Iterator[list[dict[str, Any]]]:
-    """Draw group after group in this process; gives the records of each."""
+def find_kind(device: str | None, workers: int | None) -> str:
+    """ "cpu" or "cuda"; with workers, this machine need not have what the others have.
+
+    Raises: ValueError for a device that is not there, or for workers on one numbered GPU.
+    """
+    if workers is None or device is None:
+        return find_device(device).type
+    if device not in ("cpu", "cuda"):
+        raise ValueError(f"device must be cpu or cuda with workers, Ray gives each a GPU of its own; got {device!r}")
+    return device
+
+
+def draw(job: Job, workers: int | None, device: str) -> Iterator[list[dict[str, Any]]]:
+    """Draw group after group, here or by actors; gives the records of each."""
+    if workers is not None:
+        from ..workers import draw_by_actors
+
+        yield from draw_by_actors(job, workers, device)
+        return
     drawer = job.start()
     with thread_limit(drawer.pipe):
         yield from map(drawer.draw, job.groups)

@@ -42,6 +42,9 @@ def generate(
     ] = None,
     batch: Annotated[int | None, Option(help="With --prompts: pictures at a time; left out, 1.", min=1)] = None,
     shard: Annotated[str | None, Option(help="With --prompts: draw part i of n.", metavar="i/n")] = None,
+    workers: Annotated[
+        int | None, Option(help="With --prompts: Ray actors that share the work, each with a GPU.", min=1)
+    ] = None,
     scale: Annotated[
         int | None, Option(help="Enlarge by this; left out, small pictures get 512 pixels.", min=1)
     ] = None,
@@ -67,11 +70,11 @@ def generate(
     drawing = {**settings, "graph": graph}
     if prompts is not None and prompt is None:
         text |= {"scale": scale, "dtype": dtype, **files, "seed": seed, "count": count}
-        many(prompts, out or Path("pictures"), load, drawing, text, batch=batch or 1, shard=shard)
+        many(prompts, out or Path("pictures"), load, drawing, text, batch=batch or 1, shard=shard, workers=workers)
     elif prompt is None or prompts is not None:
         raise BadParameter("give either a prompt, in quotes, or a file of them by --prompts")
-    elif batch is not None or shard is not None:
-        raise BadParameter("--batch and --shard are for a file of prompts (--prompts)")
+    elif batch or shard or workers:
+        raise BadParameter("--batch, --shard and --workers are for a file of prompts (--prompts)")
     else:
         one(prompt, out or Path("picture.png"), load, {**drawing, "num_images_per_prompt": count}, text, seed, scale)
 

@@ -2,5 +2,5 @@
 
 Modules: `parts` (the pieces), `hero` (one character and its picture), `captions` (sentences, written and read),
 `stream` (examples by seed and index), `codes` (pictures as tokens), `fit_codes` and `read` (what a picture shows). All
-of them need numpy only. `evaluate` compares decoding settings, with `settings`, `measure`, `bits` and `table`.
+of them need numpy only. `measure` judges drawn pictures by them.
 """

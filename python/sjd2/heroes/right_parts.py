@@ -10,11 +10,12 @@ from torch import nn
 from ..backbones.emu3 import Emu3
 from ..backbones.lumina_mgpt import LuminaMGPT
 from ..decoder import Sampling
+from ..evaluation.decoding import decode
+from ..evaluation.settings import Setting
 from ..policies import get_policy
 from .captions import parse
-from .measure import Measure, decode
+from .measure import Measure
 from .model import DEFAULTS, Shape, build
-from .settings import Setting
 from .stream import Example
 
 LOSSLESS = Setting(get_policy("coupled"), 32)  # the law of `ar` in a seventh of its steps

@@ -11,7 +11,7 @@ from PIL import Image
 
 from ..backbones.base import Backbone
 from ..grid import Grid
-from ..png import enlarge
+from ..png import fit
 from .record import Trace
 
 EMPTY = (52, 54, 58)  # of a cell that nothing is known of
@@ -57,15 +57,6 @@ def draw(backbone: Backbone, trace: Trace, grid: Grid, steps: Sequence[int], sid
         pixels = backbone.decode(codes.clamp(min=0)).cpu().numpy()
         made += [_framed(p, known >= 0, window, side) for p, (known, window) in zip(pixels, parts, strict=True)]
     return made
-
-
-def fit(picture: Image.Image, side: int) -> Image.Image:
-    """Enlarged by a whole number, or made smaller, so that the longer side is at most ``side``."""
-    longer = max(picture.size)
-    if longer <= side:
-        return enlarge(picture, side // longer)
-    small = (max(1, picture.width * side // longer), max(1, picture.height * side // longer))
-    return picture.resize(small, Image.Resampling.LANCZOS)
 
 
 def _framed(

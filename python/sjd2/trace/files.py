@@ -46,7 +46,7 @@ def write(
         save(map_chart(trace, grid, picture), made[1])
         made += [folder / "picture.png", folder / "film.png", folder / "race.gif"]
         save_png(picture, made[2], {key: about[key] for key in ("prompt", "model", "seed")} | {"policy": trace.policy})
-        save_png(film_strip(backbone, trace, grid, f"{about['prompt']}: {name}"), made[3])
+        save_png(film_strip(backbone, trace, grid, f"{about['prompt']}: {name}", by), made[3])
         save_gif(race(backbone, traces, grid, by), made[4])
     made.append(folder / "trace.json")
     with replacing(made[-1]) as scratch:

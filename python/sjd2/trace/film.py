@@ -20,18 +20,19 @@ SIDE, LARGE = 256, 320  # pixels of its pictures, and of the animation's
 FRAMES, TICK, HOLD = 80, 100, 2500  # of the animation: pictures, milliseconds of each, and of the last one
 
 
-def film_strip(backbone: Backbone, trace: Trace, grid: Grid, title: str) -> Image.Image:
+def film_strip(backbone: Backbone, trace: Trace, grid: Grid, title: str, by: str) -> Image.Image:
     """The picture at moments equally far apart in steps, the first and the last included, in rows.
 
     Args:
         backbone: decodes codes. trace, grid: of the picture. title: over it.
+        by: "seconds" names the time of each moment too, "steps" does not.
     """
     n, committed, clock = len(trace.seconds), trace.committed, trace.clock("seconds")
     steps = sorted({round(n * at / (MOMENTS - 1)) for at in range(MOMENTS)})
-    panels = [
-        Panel(picture, (f"step {step} of {n}", f"{committed[step]} of {grid.n_tokens} tokens", f"{clock[step]:.2f} s"))
-        for step, picture in zip(steps, draw(backbone, trace, grid, steps, SIDE), strict=True)
-    ]
+    panels = []
+    for step, picture in zip(steps, draw(backbone, trace, grid, steps, SIDE), strict=True):
+        time = (f"{clock[step]:.2f} s",) if by == "seconds" else ()
+        panels.append(Panel(picture, (f"step {step} of {n}", f"{committed[step]} of {grid.n_tokens} tokens", *time)))
     return draw_strip(panels, title, side=SIDE, columns=COLUMNS, night=True)
 
 
@@ -55,9 +56,10 @@ def race(backbone: Backbone, traces: Mapping[str, Trace], grid: Grid, by: str) -
         different = sorted(set(at))
         shown = dict(zip(different, draw(backbone, trace, grid, different, LARGE), strict=True))
         columns.append([_panel(name, trace, shown[step], step, clock, by) for step in at])
-    unit = "s" if by == "seconds" else "forward passes"
-    digits = 2 if by == "seconds" else 0
-    titles = [f"after {moment:.{digits}f} {unit}" for moment in moments]
+    if by == "seconds":
+        titles = [f"after {moment:.2f} s" for moment in moments]
+    else:
+        titles = [f"after {int(moment * (1 + 1e-9))} forward passes" for moment in moments]
     return [draw_strip(row, title, side=LARGE, night=True) for title, *row in zip(titles, *columns, strict=True)]
 
 

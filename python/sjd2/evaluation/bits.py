@@ -36,7 +36,7 @@ def bits_per_token(
 
     Returns: [B] float64, on the CPU.
 
-    Example: see `evaluate`.
+    Example: see `measure`.
     """
     guided, N, device = sampling.guidance != 1, grid.n_tokens, backbone.device
     rows = [p.cond for p in prompts] + [p.uncond or () for p in prompts if guided]

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sjd2.evaluation.summary import Z, mean_error, paired, summarise
+from sjd2.evaluation.table import render
 from sjd2.heroes.captions import ATTRIBUTES
-from sjd2.heroes.table import Z, mean_error, paired, render
 
 N, CAPTIONS = 277, 40
 
@@ -35,11 +36,15 @@ def results() -> dict[str, Any]:
             cells[f"tuned|{name}|flat|{seed}"] = cell(steps)
         cells[f"tuned|ar|flat|{seed}"] = cell([N] * CAPTIONS, right=10, bits=1.25)
     cells["baseline|coupled 64|flat|0"] = cell([41 + h for h in hard])
-    timing = {name.split("|")[1]: {"alone": 0.5, "batch": 0.125} for name in cells}
+    timing = {
+        name.split("|")[1]: {"alone": 0.5, "batch": 0.125, "alone_step": 0.04, "batch_step": 0.2} for name in cells
+    }
+    timing["ar"] |= {"alone_step": 0.01, "batch_step": 0.15}
     return {
         "options": {"model": "m", "captions": CAPTIONS, "sampling": {"guidance": 1, "temperature": 1, "top_k": 0}},
         "truth": {"tuned|flat": {k: v for k, v in cell([1] * CAPTIONS).items() if k != "steps"}},
         "timing": {"flat": timing | {"machine": "a computer", "commit": "def"}},
+        "reference": {},
         "cells": cells,
     }
 
@@ -62,7 +67,7 @@ def rows(text: str, heading: str) -> dict[str, dict[str, str]]:
 
 def test_numbers_read_back() -> None:
     held = results()
-    table = rows(render(held), "setting | rows")
+    table = rows(render(summarise(held)), "setting | rows")
     assert next(iter(table)) == "ar / 1"
     for name, W in (("coupled 64", 64), ("sjd2-exact 48+16", 64), ("sjd 16", 16)):
         steps = np.array([held["cells"][f"tuned|{name}|flat|{seed}"]["steps"] for seed in range(2)])
@@ -72,32 +77,35 @@ def test_numbers_read_back() -> None:
         assert abs(error - steps.mean(0).std(ddof=1) / math.sqrt(CAPTIONS)) < 0.051
         assert abs(float(row["compression"]) - N / steps.mean()) < 0.0051
         assert (row["s alone"], row["s in a batch"]) == ("0.50", "0.12")
+        assert (row["became time, alone"], row["became time, batch"]) == ("25.0 %", "75.0 %")
         assert row["parts right"] == f"{100 * 9 / 11:.1f} %"
         assert row["named parts right"] == "100.0 %"
         assert row["exact"] == f"{100 / CAPTIONS:.1f} %"
         assert row["PSNR"] == f"{10 * math.log10(255**2 / 100):.1f} dB"
         assert row["bits/token"] == "1.000"
+    assert table["ar / 1"]["became time, alone"] == "100.0 %"
     assert table["coupled 64 (baseline) / 64"]["s alone"] == "-"
+    assert table["coupled 64 (baseline) / 64"]["became time, alone"] == "-"
     assert table["true pictures / -"]["steps"] == "-"
     assert table["ar / 1"]["compression"] == "1.00"
 
 
 def test_machine_and_commits_are_named() -> None:
-    text = render(results())
+    text = render(summarise(results()))
     assert "a computer" in text
     assert "commit def" in text
     assert "commit abc" in text
 
 
 def test_slots_and_presence_read_back() -> None:
-    table = rows(render(results()), "setting | cloak")
+    table = rows(render(summarise(results())), "setting | cloak")
     row = next(row for row in table.values() if row["setting"] == "sjd 16")
     assert (row["cloak"], row["hair"], row["background"], row["presence"]) == ("100.0", "0.0", "0.0", "100.0")
 
 
 def test_pairs_are_those_of_equal_rows_and_their_difference_reads_back() -> None:
     held = results()
-    table = rows(render(held), "rows | setting | against")
+    table = rows(render(summarise(held)), "rows | setting | against")
     assert len(table) == 4  # two exact settings against coupled of both models
     for name, gain in (("sjd2-exact 64", -2), ("sjd2-exact 48+16", -5)):
         row = table[f"64 / {name} / coupled 64"]
@@ -121,7 +129,7 @@ def test_pairing_takes_the_difficulty_of_captions_out() -> None:
 
 
 def test_against_ar() -> None:
-    row = rows(render(results()), "setting | bits/token | parts right, points")
+    row = rows(render(summarise(results())), "setting | bits/token | parts right, points")
     found = row["sjd 16 / -0.250 ± 0.000 / -9.09 ± 0.00"]
     assert found["pairs"] == str(2 * CAPTIONS)
 

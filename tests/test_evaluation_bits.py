@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 from sjd2.decoder import Sampling
+from sjd2.evaluation.bits import MOST, bits_per_token
 from sjd2.finetune.sequences import picture_tokens
-from sjd2.heroes.bits import MOST, bits_per_token
 from sjd2.heroes.model import NAMES, Shape, build
 from sjd2.heroes.stream import batch
 from torch import Tensor

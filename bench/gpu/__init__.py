@@ -1,0 +1,1 @@
+"""What bench/gpu_check.py runs on a device: each file is one check."""
