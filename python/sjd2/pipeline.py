@@ -167,7 +167,7 @@ class Pipeline:
         Raises:
             ValueError: with the message of `generate`.
 
-        Example:
+        Examples:
             >>> from sjd2.backbones.tiny import tiny_lumina
             >>> Pipeline(tiny_lumina()).check("a dwarf", window=8)
         """
