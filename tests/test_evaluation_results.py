@@ -52,8 +52,10 @@ def test_kept_results_are_read(path: Path) -> None:
     held = read(path)
     assert set(GROUPS) <= held.keys()
     text = render(summarise(held))
-    mean = sum(sum(held["cells"][f"tuned|sjd 16|flat|{seed}"]["steps"]) for seed in range(2)) / 64
-    assert f"| sjd 16 | 16 | {mean:.1f} ± " in text
+    cells = [held["cells"].get(f"tuned|sjd 16|flat|{seed}", {"steps": []}) for seed in range(2)]
+    steps = [n for cell in cells for n in cell["steps"]]
+    assert steps or held["timing"], "a file has pictures, or seconds alone"
+    assert not steps or f"| sjd 16 | 16 | {sum(steps) / len(steps):.1f} ± " in text
     assert "same law" not in text
 
 
