@@ -238,6 +238,7 @@ struct Chunk {
 
 template <class E>
 void run_task(const WindowAttentionArguments& a, const AttentionPlan& plan, int64_t task, char* scratch) {
+  if (a.D == 0) return;
   const int64_t chunk = task % plan.chunks, pair = task / plan.chunks;
   const Head<E> head(a, pair / a.Hkv, pair % a.Hkv);
   if (chunk == 0) {
@@ -246,7 +247,7 @@ void run_task(const WindowAttentionArguments& a, const AttentionPlan& plan, int6
   }
   const int64_t first = chunk * plan.rows, all = head.places * head.group;
   const int64_t last = first + plan.rows < all ? first + plan.rows : all;
-  if (first >= last || a.D == 0) return;
+  if (first >= last) return;
   const Chunk<E> rows(head, first, last - first, plan, scratch);
   rows.begin();
   const int64_t keys = head.seen(rows.row_of(last - first - 1));
