@@ -101,7 +101,7 @@ SANITIZED := $(CURDIR)/build/sanitize
 library = $(realpath $(shell $(CXX) -print-file-name=$(1)))
 # those that do not touch the decoder, nor the build itself, nor other kernels than those in C++
 OPERATOR_TESTS = $(filter-out tests/test_packaging.py tests/test_style.py tests/test_backbones% tests/test_triton% \
-  tests/test_aot% tests/test_bench% tests/test_docs% tests/test_gpu% tests/test_examples.py, \
+  tests/test_aot% tests/test_cuda.py tests/test_bench% tests/test_docs% tests/test_gpu% tests/test_examples.py, \
   $(shell grep -LE '^ *(from|import) sjd2( |\.|$$)' tests/test_*.py))
 
 sanitize: install ## the operator tests against a module built with AddressSanitizer and UBSan

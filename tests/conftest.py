@@ -74,6 +74,7 @@ def _poisoned_if_recycled(frombuffer: Callable[..., torch.Tensor]) -> Callable[.
 @pytest.fixture(scope="session", autouse=True)
 def poisoned_allocations() -> Iterator[None]:
     """Every allocation of the session that promises nothing about its contents is poisoned."""
+    torch.utils._device._device_constructors()  # what `with torch.device(...)` acts on: collected once, unpatched
     with pytest.MonkeyPatch.context() as patch:
         for owner, name in ALLOCATORS:
             patch.setattr(owner, name, _poisoned(getattr(owner, name)))

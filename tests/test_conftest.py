@@ -44,6 +44,8 @@ def test_poison_keeps_compile_and_meta_tensors_alone() -> None:
     compiled = torch.compile(lambda x: torch.empty_like(x).copy_(x) + 1, fullgraph=True, backend="eager")
     assert compiled(torch.ones(3)).tolist() == [2, 2, 2]
     assert torch.empty(3, device="meta").shape == (3,)
+    with torch.device("meta"):
+        assert torch.nn.Linear(2, 3).weight.is_meta  # a large model without memory stays without
 
 
 @pytest.fixture

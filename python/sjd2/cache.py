@@ -41,9 +41,9 @@ class Plan:
     free: int | None
 
     def __str__(self) -> str:
-        free = "" if self.free is None else f", {_size(self.free)} free"
+        free = "" if self.free is None else f", {readable(self.free)} free"
         return (
-            f"cache {_size(self.cache)} ({self.R} rows x {self.S} positions) + window {_size(self.buffers)} "
+            f"cache {readable(self.cache)} ({self.R} rows x {self.S} positions) + window {readable(self.buffers)} "
             f"({self.B} images x {self.L} slots){free}"
         )
 
@@ -110,5 +110,14 @@ def _to_make(backbone: Backbone, name: str) -> bool:
     return isinstance(getattr(type(backbone), name), cached_property) and name not in vars(backbone)
 
 
-def _size(count: int) -> str:
+def readable(count: int) -> str:
+    """Bytes in words.
+
+    Args:
+        count: of bytes.
+
+    Examples:
+        >>> readable(3 << 29), readable(5 << 19)
+        ('1.50 GiB', '2.5 MiB')
+    """
     return f"{count / 2**30:.2f} GiB" if count >= 2**28 else f"{count / 2**20:.1f} MiB"

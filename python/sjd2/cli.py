@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-COMMANDS = ("generate", "demo", "trace", "eval", "report", "finetune")  # in the order of the help
+COMMANDS = ("generate", "demo", "trace", "eval", "report", "finetune", "doctor")  # in the order of the help
 ERRORS = (ValueError, OSError, MemoryError, ModuleNotFoundError)
 
 

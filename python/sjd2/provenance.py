@@ -13,14 +13,18 @@ import sjd2_kernels
 
 def machine(device: torch.device) -> str:
     """What the numbers were taken on, in one line."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
+    return f"{name}, {torch.get_num_threads()} threads, torch {torch.__version__}"
+
+
+def processor() -> str:
+    """The processor's name."""
     name = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.is_file():
         names = (line.split(":")[1].strip() for line in info.read_text().splitlines() if "model name" in line)
         name = next(names, name)
-    if device.type == "cuda":
-        name = torch.cuda.get_device_name(device)
-    return f"{name}, {torch.get_num_threads()} threads, torch {torch.__version__}"
+    return name
 
 
 def commit() -> str:

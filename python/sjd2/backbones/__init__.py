@@ -7,7 +7,7 @@ except ModuleNotFoundError as error:
 
 from .base import Attend, Backbone, Defaults, Dims, Memory, NoPictureDecoder, Prompt
 from .emu3 import Emu3, Emu3Card
-from .loading import estimate_memory, load_backbone
+from .loading import estimate_memory, load_backbone, outline
 from .lumina_mgpt import LuminaCard, LuminaMGPT
 from .transformer import TransformersBackbone
 
@@ -26,4 +26,5 @@ __all__ = [
     "TransformersBackbone",
     "estimate_memory",
     "load_backbone",
+    "outline",
 ]

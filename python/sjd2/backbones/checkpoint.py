@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -26,7 +26,13 @@ PATTERNS = ["*.json", "*.safetensors", "*.txt", "*.tiktoken"]
 PICKLES = ["*.bin", "*.ckpt", "*.pt", "*.pth"]
 
 
-def locate(source: str | Path, *, revision: str | None = None, allow_pickle: bool = False) -> Path:
+def locate(
+    source: str | Path,
+    *,
+    revision: str | None = None,
+    allow_pickle: bool = False,
+    patterns: Sequence[str] = PATTERNS,
+) -> Path:
     """The local folder or file of a checkpoint: a path as it is, the name of an embedded model, or a hub id
     ("owner/name") after download into the hub's cache.
 
@@ -34,6 +40,7 @@ def locate(source: str | Path, *, revision: str | None = None, allow_pickle: boo
         source: path, name or hub id.
         revision: of the hub repository.
         allow_pickle: whether pickled weights may be downloaded too.
+        patterns: names of the files that are downloaded.
 
     Raises: FileNotFoundError for a path that does not exist and is no hub id.
     """
@@ -49,8 +56,8 @@ def locate(source: str | Path, *, revision: str | None = None, allow_pickle: boo
         )
     from huggingface_hub import snapshot_download
 
-    patterns = PATTERNS + (PICKLES if allow_pickle else [])
-    return Path(snapshot_download(str(source), revision=revision, allow_patterns=patterns))
+    wanted = [*patterns, *(PICKLES if allow_pickle else [])]
+    return Path(snapshot_download(str(source), revision=revision, allow_patterns=wanted))
 
 
 def embedded() -> list[str]:

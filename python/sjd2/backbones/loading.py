@@ -107,11 +107,33 @@ def load_backbone(
         pictures = getattr(decoder, "pictures", decoder)
     elif pictures is None:
         pictures = _inside(folder, config, checkpoint, lumina, vq_dtype, device)
-    if lumina:
-        lumina_card = _lumina_card(config, folder, Path(source).name)
-        codes = image_ids(config.get("vocabulary_map"), lumina_card.V)
-        return LuminaMGPT(model, tokenizer, lumina_card, pictures, codes)
-    return Emu3(model, tokenizer, _emu3_card(config, folder, Path(source).name), pictures)
+    return _over(model, config, folder, Path(source).name, tokenizer, pictures)
+
+
+def outline(
+    source: str | Path, *, dtype: torch.dtype = torch.bfloat16, config: dict[str, Any] | None = None
+) -> TransformersBackbone:
+    """A checkpoint's backbone without anything in it: dimensions, grid and the card's values, on the meta device.
+
+    Args:
+        source: as in `load_backbone`; of a hub repository only JSON files are fetched.
+        dtype: that the weights would have.
+        config: instead of config.json, for a model that is not here; ``source`` is then a name.
+
+    Returns:
+        A backbone that has sizes and can compute nothing.
+
+    Raises:
+        FileNotFoundError: without config.json.
+        ValueError: for a checkpoint of another family.
+
+    Examples:
+        >>> outline("Lumina-mGPT-7B-768", config={"model_type": "chameleon"}).grid().n_tokens
+        2357
+    """
+    folder = Path(source) if config else locate(source, patterns=["*.json"])
+    config = config or read_json(folder, "config.json", f"{LUMINA_FROM}, {EMU3_FROM}")
+    return _over(_empty(config, folder).to(dtype), config, folder, Path(source).name, _no_words, None)
 
 
 def estimate_memory(source: str | Path, *, dtype: torch.dtype = torch.bfloat16) -> Memory:
@@ -128,13 +150,7 @@ def estimate_memory(source: str | Path, *, dtype: torch.dtype = torch.bfloat16) 
         >>> estimate_memory("heroes-lumina").weights // 10**6
         7
     """
-    folder = locate(source)
-    model = _empty(read_json(folder, "config.json", f"{LUMINA_FROM}, {EMU3_FROM}"), folder)
-    text = model.config
-    D = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
-    held = sum(p.numel() for p in {id(p): p for p in model.parameters()}.values())
-    Hkv = text.num_key_value_heads or text.num_attention_heads
-    return Memory(held * dtype.itemsize, 2 * text.num_hidden_layers * Hkv * D * dtype.itemsize)
+    return outline(source, dtype=dtype).memory()
 
 
 def family(config: dict[str, Any], folder: Path) -> str:
@@ -197,6 +213,21 @@ def _config(kind: type[PreTrainedConfig], values: dict[str, Any]) -> PreTrainedC
     if theta is not None and not names.get("rope_parameters"):
         names["rope_parameters"] = {"rope_type": "default", **(scaling or {}), "rope_theta": float(theta)}
     return kind(**names)
+
+
+def _over(
+    model: Any, config: dict[str, Any], folder: Path, name: str, tokenize: Tokenize, pictures: Pictures | None
+) -> TransformersBackbone:
+    """The family's backbone over a model of transformers."""
+    if family(config, folder) == "emu3":
+        return Emu3(model, tokenize, _emu3_card(config, folder, name), pictures)
+    card = _lumina_card(config, folder, name)
+    return LuminaMGPT(model, tokenize, card, pictures, image_ids(config.get("vocabulary_map"), card.V))
+
+
+def _no_words(text: str) -> list[int]:
+    """In place of a tokenizer."""
+    raise ValueError("outline: a model without weights has no tokenizer")
 
 
 def _heroes() -> ModuleType:

@@ -140,6 +140,6 @@ class TransformersBackbone(Backbone):
     def memory(self) -> Memory:
         """See `Backbone.memory`."""
         # a tied head is one tensor, and is counted once
-        held = {p.data_ptr(): p.numel() * p.element_size() for m in (self.text, self.lm_head) for p in m.parameters()}
+        held = {id(p): p.numel() * p.element_size() for m in (self.text, self.lm_head) for p in m.parameters()}
         d = self.dims
         return Memory(sum(held.values()), 2 * d.layers * d.Hkv * d.D * self.dtype.itemsize)

@@ -26,16 +26,13 @@ def load_model(model: str, *, device: str | None = None, dtype: str | None = Non
 
     Raises: ValueError, FileNotFoundError, MemoryError that say what to do.
     """
-    where = find_device(device)
-    if dtype is not None and dtype not in DTYPES:
-        raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
+    where, kind = find_device(device), find_dtype(dtype)
     import torch
 
     import sjd2
 
     from ..backbones import TransformersBackbone
 
-    kind = None if dtype is None else getattr(torch, dtype)
     given = {name: value for name, value in options.items() if value is not None}
     try:
         pipe = sjd2.load(model, device=where, dtype=kind, **given)
@@ -60,6 +57,18 @@ def find_device(name: str | None) -> torch.device:
     if kind == "cuda" and int(index or 0) >= torch.cuda.device_count():
         raise ValueError(f"device {name}: torch {torch.__version__} sees {torch.cuda.device_count()} CUDA devices here")
     return torch.device(kind, int(index or 0)) if kind == "cuda" else torch.device(kind)
+
+
+def find_dtype(name: str | None) -> torch.dtype | None:
+    """The dtype of a name; None is left to the model.
+
+    Raises: ValueError for a name that is not one of `DTYPES`.
+    """
+    import torch
+
+    if name is not None and name not in DTYPES:
+        raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, got {name!r}")
+    return None if name is None else getattr(torch, name)
 
 
 @contextmanager
