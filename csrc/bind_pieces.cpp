@@ -2,7 +2,12 @@
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 
+#include <algorithm>
+#include <stdexcept>
+#include <string>
+
 #include "bind.h"
+#include "cpu/parallel.h"
 #include "sjd2/exponential.h"
 #include "sjd2/mass.h"
 #include "sjd2/ordered_key.h"
@@ -31,6 +36,19 @@ py::array_t<uint32_t> philox_many(Array<uint32_t> counter, Array<uint32_t> key) 
   return out;
 }
 
+// How often each of `count` chunks was run; chunk `fail` throws.
+py::array_t<int64_t> visits(int64_t count, int threads, int64_t fail) {
+  py::array_t<int64_t> out(count);
+  int64_t* seen = out.mutable_data();
+  std::fill_n(seen, count, 0);
+  py::gil_scoped_release released;
+  parallel_for(count, threads, [&](int64_t i) {
+    ++seen[i];
+    if (i == fail) throw std::runtime_error("chunk " + std::to_string(i));
+  });
+  return out;
+}
+
 }  // namespace
 
 void bind_pieces(py::module_& module) {
@@ -41,6 +59,7 @@ void bind_pieces(py::module_& module) {
         return Generator::at(seed, position, Stream(stream), epoch).word(index);
       },
       py::arg("seed"), py::arg("position"), py::arg("stream"), py::arg("epoch"), py::arg("index"));
+  module.def("visits", &visits, py::arg("count"), py::arg("threads"), py::arg("fail") = -1);
   module.def("uniform", py::vectorize([](uint32_t word) { return uniform(word); }), py::arg("word"));
   module.def("exponential", py::vectorize([](float u) { return exponential(u); }), py::arg("u"));
   module.def("exp2", py::vectorize([](float x) { return exp2_poly(x); }), py::arg("x"));

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.utils._device
 from hypothesis import settings
 
 import sjd2_kernels

@@ -1,20 +1,19 @@
-"""The kernels' own thread pool: results do not depend on the number of threads, concurrent callers, or a fork."""
+"""Work shared among threads: results do not depend on the number of threads, concurrent callers, or a fork."""
 
 from __future__ import annotations
 
-import ctypes
-import os
-import platform
-import struct
 import subprocess
 import sys
 import threading
-from pathlib import Path
 
+import pytest
 import torch
+from _live import live
 
 import sjd2_kernels
+from sjd2_kernels import native
 
+built = pytest.mark.parametrize("backend", [name for name in live("process_logits") if name == "native"])
 COND = torch.randn(2, 24, 8192, generator=torch.Generator().manual_seed(0))
 
 
@@ -49,27 +48,42 @@ def test_concurrent_callers() -> None:
     assert good == [True] * 4
 
 
-def _slice_ns(thread: int) -> int:
-    """What Linux says of a thread's time slice (sched_getattr, the field sched_runtime); 0 before Linux 6.12."""
-    number = {"x86_64": 315, "aarch64": 275}[platform.machine()]
-    attributes = ctypes.create_string_buffer(48)
-    assert ctypes.CDLL(None).syscall(number, thread, attributes, len(attributes), 0) == 0
-    runtime: int = struct.unpack_from("=IIQiIQQQ", attributes)[5]
-    return runtime
+@built
+@pytest.mark.parametrize("threads", [1, 2, 5])
+@pytest.mark.parametrize("count", [0, 1, 2, 1000])
+def test_each_chunk_once(backend: str, count: int, threads: int) -> None:
+    assert native.module().visits(count, threads).tolist() == [1] * count
 
 
-def test_workers_ask_for_short_slices() -> None:
-    """Else they wait for a spinning OpenMP thread to use up its own slice of 3 ms, longer than most calls take."""
-    before = torch.get_num_threads()
-    try:
-        torch.set_num_threads(2)
-        _run()
-    finally:
-        torch.set_num_threads(before)
-    slices = [_slice_ns(int(task.name)) for task in Path("/proc/self/task").iterdir()]
-    version = tuple(int(part) for part in os.uname().release.split(".")[:2])
-    assert (100_000 in slices) == (version >= (6, 12))
-    assert _slice_ns(0) != 100_000, "the caller's own slice is left alone"
+@built
+@pytest.mark.parametrize("threads", [1, 3])
+def test_what_a_chunk_throws_reaches_the_caller(backend: str, threads: int) -> None:
+    for fail in (0, 57, 99):
+        with pytest.raises(RuntimeError, match=f"chunk {fail}"):
+            native.module().visits(100, threads, fail)
+    assert native.module().visits(100, threads, 100).tolist() == [1] * 100
+
+
+THREADS = """
+import os, torch
+torch.set_num_threads(3)
+torch.randn(1 << 22).add_(1)  # PyTorch's team is there
+before = len(os.listdir("/proc/self/task"))
+import sjd2_kernels
+from sjd2_kernels import native
+for _ in range(5):
+    sjd2_kernels.process_logits(torch.randn(2, 24, 8192), seed=5)
+    assert native.module().visits(2, 3).tolist() == [1, 1]  # fewer chunks than threads
+    torch.randn(1 << 22).add_(1)
+print(len(os.listdir("/proc/self/task")) - before)
+"""
+
+
+@built
+def test_the_threads_are_those_of_torch(backend: str) -> None:
+    """Threads of our own would wait for cores on which PyTorch's still spin after its last operator."""
+    done = subprocess.run([sys.executable, "-c", THREADS], check=True, timeout=60, capture_output=True, text=True)
+    assert done.stdout == "0\n"
 
 
 FORK = """
@@ -87,6 +101,6 @@ sys.exit(os.WEXITSTATUS(os.waitpid(child, 0)[1]))
 """
 
 
-def test_forked_child_has_its_own_pool() -> None:
-    """The workers of the parent do not exist in a forked child, as in a data loader; waiting for them would hang."""
+def test_a_forked_child_works_alone() -> None:
+    """The parent's threads do not exist in a forked child, as in a data loader; waiting for them would hang."""
     subprocess.run([sys.executable, "-c", FORK], check=True, timeout=60)

@@ -1,12 +1,13 @@
-// A small thread pool: the caller starts at once, workers join as they wake, and the caller never waits for a worker that
-// has not started. (An OpenMP region waits for all of its threads: 12 ms on a busy machine.)
+// Work shared among the threads of PyTorch's OpenMP runtime, chunk by chunk: who comes late finds less left to do.
 #pragma once
 
 #include <cstdint>
 
 namespace sjd2 {
 
-// Calls run(context, i) once for every i in 0..count-1, on at most `threads` threads. Results must not depend on the order.
+// Calls run(context, i) once for every i in 0..count-1, on at most `threads` threads; on the caller's alone in a
+// forked child and where there is no OpenMP runtime. Results must not depend on the order. What `run` throws, one of it, the
+// caller gets; other chunks may then be left out.
 void parallel_for(int64_t count, int threads, void (*run)(void* context, int64_t i), void* context);
 
 template <class F>

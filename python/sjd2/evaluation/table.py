@@ -67,9 +67,10 @@ def headline(summary: Mapping[str, Any]) -> str:
     o = summary["options"]
     s = o["sampling"]
     what = "prompts" if "prompts" in summary["kinds"] else "held-out captions of each kind"
+    commits = f"; commit {', '.join(summary['commits'])}" if summary["commits"] else ""  # none where seconds are all
     return (
         f"{o['model']}, {o['captions']} {what}, guidance {s['guidance']:g}, temperature "
-        f"{s['temperature']:g}, top-k {s['top_k'] or 'off'}; commit {', '.join(summary['commits'])}."
+        f"{s['temperature']:g}, top-k {s['top_k'] or 'off'}{commits}."
     )
 
 
