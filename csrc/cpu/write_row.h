@@ -48,7 +48,8 @@ struct RowWriter {
 };
 
 // p = 0 but for the n listed values; ids ascend.
-SJD2_INLINE void write_listed(float* p, int64_t V, const float* values, const uint32_t* ids, int64_t n, bool big) {
+template <class Beside>
+SJD2_INLINE void write_listed(float* p, int64_t V, const float* values, const uint32_t* ids, int64_t n, bool big, Beside beside) {
   const RowWriter writer(p, V, big);
   if (!writer.streamed) {
     fill_zero(p, V);
@@ -62,7 +63,10 @@ SJD2_INLINE void write_listed(float* p, int64_t V, const float* values, const ui
     const int64_t end = V - start < kBlock ? V : start + kBlock;
     int64_t used = next;
     for (; next < n && int64_t(ids[next]) < end; ++next) block[int64_t(ids[next]) - start] = values[next];
-    for (int64_t i = start; i < end; i += W) writer.put(i, load_vector<VF>(block + (i - start)));
+    for (int64_t i = start; i < end; i += W) {
+      beside();
+      writer.put(i, load_vector<VF>(block + (i - start)));
+    }
     for (; used < next; ++used) block[int64_t(ids[used]) - start] = 0.0f;  // much less work than clearing the block
   }
 }
