@@ -28,8 +28,8 @@ help: ## this list
 
 install: $(VENV)/installed ## build the package and install it, with what the tests need, into .venv
 
-test: install ## the whole suite
-	$(BIN)/pytest $(ARGS)
+test: install ## the whole suite, on up to four cores
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 4 $(ARGS)
 
 bench: install ## the benchmarks; JSON goes to bench/results
 	$(BIN)/pytest bench $(ARGS)

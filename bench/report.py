@@ -6,7 +6,8 @@ A document marks where a table or a plot belongs, and from which file of bench/r
     ... written here ...
     <!-- bench:end -->
 
-Without options everything is written anew from the files that are named; --newest names the newest files first.
+Without options everything is written anew from the files that are named; --newest names the newest files first, but
+those of heroes, of which each model has its own.
 A block that waits for a measurement comes from cpu/none or gpu/none. A test checks that nothing was changed by hand.
 """
 
@@ -17,12 +18,15 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from sjd2.atomic import replacing
+from sjd2.evaluation.results import read
+from sjd2.evaluation.summary import summarise
 
-from . import e2e_table, plots, records, table
+from . import e2e_table, heroes_table, plots, records, table
 
 ROOT = Path(__file__).resolve().parent.parent
 BLOCK = re.compile(r"<!-- bench:(\w+) from (\S+) -->\n(.*?)<!-- bench:end -->", re.DOTALL)
@@ -37,6 +41,7 @@ TABLES: dict[str, Callable[[Any], str]] = {
     "e2e": e2e_table.render,
 }
 PLOTS = {"plots": tuple(plots.AXES), "ratio": (plots.RATIO,)}
+WORDS = (*TABLES, *PLOTS, *heroes_table.TABLES)
 END_TO_END = ("e2e", "ratio")  # blocks whose files are of kind "e2e"
 
 
@@ -50,10 +55,12 @@ def render(word: str, source: str, document: Path, results: Path = records.RESUL
 
     Raises: ValueError for an unknown word, FileNotFoundError for a missing file.
     """
-    if word not in TABLES and word not in PLOTS:
-        raise ValueError(f"{document.name}: no block bench:{word}; there are {', '.join([*TABLES, *PLOTS])}")
+    if word not in WORDS:
+        raise ValueError(f"{document.name}: no block bench:{word}; there are {', '.join(WORDS)}")
     if source.endswith("/none"):
         return PENDING + "\n"
+    if word in heroes_table.TABLES:
+        return f"{heroes_table.TABLES[word](_summary(results / source))}\n"
     run = records.load(results / source)
     if word in TABLES:
         return f"{TABLES[word](run)}\n"
@@ -65,8 +72,15 @@ def render(word: str, source: str, document: Path, results: Path = records.RESUL
     return "\n\n".join(found or ["No plot: too few points."]) + "\n"
 
 
+@cache
+def _summary(path: Path) -> dict[str, Any]:
+    return summarise(read(path))
+
+
 def newer(word: str, source: str, results: Path = records.RESULTS) -> str:
     """The newest file for a block on the same kind of device; the same where there is none."""
+    if word in heroes_table.TABLES:
+        return source
     kind, device = "e2e" if word in END_TO_END else "", source.partition("/")[0]
     folders = (
         [device] if device == "cpu" else [each.name for each in results.iterdir() if each.name.startswith("nvidia")]
