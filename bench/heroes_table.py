@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from sjd2.evaluation.settings import parse
+from sjd2.evaluation.settings import ordered, parse
 from sjd2.evaluation.table import percent
 
-Summary = Mapping[str, Any]
+Held = Mapping[str, Any]  # a file of results, its summary as `summarise` has it
 FULL, SHORT = ("flat", "mottled"), ("flat short", "mottled short")
 SHOWN = (  # in the README
     "ar", "sjd 16", "coupled 64", "sjd2 64/4 linear sampled", "sjd2-exact 48+16", "coupled 96", "sjd2-exact 64+32",
@@ -16,19 +16,19 @@ SHOWN = (  # in the README
 Cell = Callable[[Mapping[str, Any]], str]
 
 
-def full(summary: Summary) -> str:
+def full(held: Held) -> str:
     """Full captions."""
-    return _side_by_side(summary, FULL)
+    return _side_by_side(held["summary"], FULL)
 
 
-def short(summary: Summary) -> str:
+def short(held: Held) -> str:
     """Captions that leave things open."""
-    return _side_by_side(summary, SHORT)
+    return _side_by_side(held["summary"], SHORT)
 
 
-def rows(summary: Summary) -> str:
+def rows(held: Held) -> str:
     """sjd2-exact against coupled of the same model at equal rows, all kinds."""
-    kinds = {name: kind for name, kind in summary["kinds"].items() if kind["pairs"]}
+    kinds = {name: kind for name, kind in held["summary"]["kinds"].items() if kind["pairs"]}
     found: dict[tuple[int, str, str], dict[str, str]] = {}
     for name, kind in kinds.items():
         for pair in kind["pairs"]:
@@ -39,9 +39,22 @@ def rows(summary: Summary) -> str:
     return _markdown(head, lines)
 
 
-def readme(summary: Summary) -> str:
+def seconds(held: Held) -> str:
+    """Seconds of a picture, alone and in a batch, and how many times faster than ar under the same conditions."""
+    ((kind, taken),) = held["timing"].items()
+    of = {name: value for name, value in taken.items() if isinstance(value, Mapping)}
+    lines = []
+    for name in ordered(of):
+        cells = [f"{of[name][key]:.2f} | {of['ar'][key] / of[name][key]:.2f}x" for key in ("alone", "batch")]
+        lines.append([name, str(parse(name).rows), *cells])
+    head = ["setting", "rows", "s alone", "ar / it", "s in a batch of 8", "ar / it"]
+    where = f"{held['options']['model']}, {kind}, {taken['machine']}, commit {taken['commit']}:"
+    return f"{where}\n\n{_markdown(head, lines)}"
+
+
+def readme(held: Held) -> str:
     """The few settings of `SHOWN` on full captions."""
-    kinds = [summary["kinds"][name] for name in FULL]
+    kinds = [held["summary"]["kinds"][name] for name in FULL]
     lines = []
     for name in SHOWN:
         flat, mottled = (kind["settings"][f"tuned|{name}"] for kind in kinds)
@@ -53,12 +66,12 @@ def readme(summary: Summary) -> str:
     return _markdown(head, lines)
 
 
-TABLES: dict[str, Callable[[Summary], str]] = {
-    "heroes_full": full, "heroes_short": short, "heroes_rows": rows, "heroes": readme,
+TABLES: dict[str, Callable[[Held], str]] = {
+    "heroes_full": full, "heroes_short": short, "heroes_rows": rows, "heroes_seconds": seconds, "heroes": readme,
 }  # fmt: skip
 
 
-def _side_by_side(summary: Summary, kinds: tuple[str, ...]) -> str:
+def _side_by_side(summary: Mapping[str, Any], kinds: tuple[str, ...]) -> str:
     """Steps, compression, bits and right parts; the latter two of a setting that has plain decoding of the same model
     beside it as the difference to that."""
     of = [summary["kinds"][name]["settings"] for name in kinds if name in summary["kinds"]]

@@ -60,7 +60,7 @@ def render(word: str, source: str, document: Path, results: Path = records.RESUL
     if source.endswith("/none"):
         return PENDING + "\n"
     if word in heroes_table.TABLES:
-        return f"{heroes_table.TABLES[word](_summary(results / source))}\n"
+        return f"{heroes_table.TABLES[word](_evaluation(results / source))}\n"
     run = records.load(results / source)
     if word in TABLES:
         return f"{TABLES[word](run)}\n"
@@ -73,8 +73,9 @@ def render(word: str, source: str, document: Path, results: Path = records.RESUL
 
 
 @cache
-def _summary(path: Path) -> dict[str, Any]:
-    return summarise(read(path))
+def _evaluation(path: Path) -> dict[str, Any]:
+    held = read(path)
+    return held | {"summary": summarise(held)}
 
 
 def newer(word: str, source: str, results: Path = records.RESULTS) -> str:

@@ -67,6 +67,14 @@ def test_a_policy_against_itself_is_decoded_once() -> None:
     assert list(json.loads(Path("out/trace/trace.json").read_text())["runs"]) == ["ar"]
 
 
+def test_a_model_without_a_picture_decoder_gives_the_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(PIPE.backbone, "pictures", None)
+    assert run("a", "--policy", "ar", "--clock", "steps") == 0
+    names = {path.suffix for path in Path("out/trace").iterdir()}
+    assert {".json", ".png"} <= names
+    assert ".gif" not in names
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

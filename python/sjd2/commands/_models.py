@@ -15,13 +15,16 @@ DTYPES = ("float32", "bfloat16", "float16")
 SMALL = 64 << 20  # bytes of weights; below, threads wait for each other longer than they compute (busy machine: 10x)
 
 
-def load_model(model: str, *, device: str | None = None, dtype: str | None = None, **options: Any) -> Pipeline:
+def load_model(
+    model: str, *, device: str | None = None, dtype: str | None = None, pictures: bool = True, **options: Any
+) -> Pipeline:
     """Load a model as the options of a command say.
 
     Args:
         model: an embedded model's name, a folder or a hub id.
         device: "cpu", "cuda" or "cuda:N"; None is the GPU where there is one.
         dtype: one of `DTYPES`; None is float32 for an embedded model, else bfloat16.
+        pictures: whether a model that has no picture decoder is of no use.
         options: more arguments of `sjd2.load`; those that are None are left out.
 
     Raises: ValueError, FileNotFoundError, MemoryError that say what to do.
@@ -39,7 +42,8 @@ def load_model(model: str, *, device: str | None = None, dtype: str | None = Non
     except torch.OutOfMemoryError as error:
         raise MemoryError(f"{model} does not fit on {where}: {error}") from error
     backbone = pipe.backbone
-    if isinstance(backbone, TransformersBackbone) and backbone.pictures is None:  # said now, not after the decoding
+    if pictures and isinstance(backbone, TransformersBackbone) and backbone.pictures is None:
+        # said now, not after the decoding
         raise FileNotFoundError(f"{backbone.name}: cannot draw pictures: {backbone.no_pictures} (option --vq)")
     return pipe
 

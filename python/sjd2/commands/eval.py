@@ -69,7 +69,10 @@ def eval(
     extras = {"vq": vq, "tokenizer": tokenizer, "allow_pickle": allow_pickle or None}
     folders = {"tuned": locate(model, allow_pickle=allow_pickle)} | ({"baseline": locate(baseline)} if baseline else {})
     task, shared = _task(folders["tuned"], prompts, kinds, 16 if quick else captions)
-    pipes = {name: load_model(str(folder), device=device, dtype=dtype, **extras) for name, folder in folders.items()}
+    pipes = {
+        name: load_model(str(folder), device=device, dtype=dtype, pictures=False, **extras)
+        for name, folder in folders.items()
+    }
     backbone = pipes["tuned"].backbone
     grid = backbone.grid(parse_size(size) if size else None)
     settings = chosen(policies or STANDARD, backbone, grid)

@@ -53,7 +53,7 @@ def trace(
     for name in names:
         get_policy(name)  # a wrong name shows before the model is loaded
     extras = {"vq": vq, "tokenizer": tokenizer, "allow_pickle": allow_pickle or None}
-    pipe = load_model(model, device=device, dtype=dtype, **extras)
+    pipe = load_model(model, device=device, dtype=dtype, pictures=False, **extras)
     backbone, pixels = pipe.backbone, parse_size(size) if size else None
     chosen = [of_card(backbone, name) for name in names]
     grid = backbone.grid(pixels)
