@@ -64,7 +64,7 @@ def generate(
         "temperature": temperature, "top_k": top_k, "top_p": top_p, "negative_prompt": negative_prompt,
         "size": parse_size(size) if size else None,
     }  # fmt: skip
-    files = {"vq": vq, "tokenizer": tokenizer}
+    files: dict[str, Any] = {"vq": vq, "tokenizer": tokenizer}
     load = partial(load_model, model, device=device, dtype=dtype, **files, allow_pickle=allow_pickle or None)
     text = {"model": model, **settings, "size": size}
     drawing = {**settings, "graph": graph}
