@@ -30,6 +30,7 @@ class _Checker:
         self.op, self.anchor, self.tensor = op, anchor, tensor
         if not isinstance(tensor, Tensor):
             raise TypeError(f"{op}: {anchor} must be a tensor, got {type(tensor).__name__}")
+        self.device = tensor.device
 
     def __call__(
         self,
@@ -45,6 +46,8 @@ class _Checker:
             return
         if not isinstance(tensor, Tensor):
             raise TypeError(f"{op}: {name} must be a tensor, got {type(tensor).__name__}")
+        if tensor.dtype in dtypes and tensor.shape == shape and tensor.device == self.device:
+            return  # as nearly always; what follows finds out what is wrong, or looks at axes of any size
         if tensor.dtype not in dtypes:
             wanted = " or ".join(_name(d) for d in dtypes)
             raise TypeError(f"{op}: {name} must have dtype {wanted}, got {_name(tensor.dtype)}")
@@ -55,10 +58,10 @@ class _Checker:
             wanted = ", ".join(str(s) for s in shape)
             match = why or f"to match {self.anchor} {list(self.tensor.shape)}"
             raise ValueError(f"{op}: {name} must have shape [{wanted}] {match}, got {tuple(tensor.shape)}")
-        if tensor.device != self.tensor.device:
+        if tensor.device != self.device:
             raise ValueError(
-                f"{op}: {name} must be on {self.tensor.device} like {self.anchor}, got {tensor.device}; "
-                f"move it with .to({str(self.tensor.device)!r})"
+                f"{op}: {name} must be on {self.device} like {self.anchor}, got {tensor.device}; "
+                f"move it with .to({str(self.device)!r})"
             )
 
     def number(self, name: str, value: object, *kinds: type) -> None:
