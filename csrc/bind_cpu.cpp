@@ -2,11 +2,15 @@
 #include <pybind11/pybind11.h>
 
 #include "bind.h"
+#include "cpu/parallel.h"
 #include "cpu/target.h"
 
 PYBIND11_MODULE(_cpu, module) {
   module.doc() = "Native CPU kernels of sjd2_kernels; use the operators, not these.";
-  module.def("describe", [] { return std::string("instruction set ") + sjd2::target_name(); });
+  module.def("describe", [] {
+    const char* alone = ", one thread: this process was forked, or PyTorch brought no OpenMP runtime";
+    return std::string("instruction set ") + sjd2::target_name() + (sjd2::has_threads() ? "" : alone);
+  });
   sjd2::bind_commit(module);
   sjd2::bind_nearest_token(module);
   sjd2::bind_noise_embed(module);

@@ -31,26 +31,30 @@ struct Job {
 // process, whose threads still spin for work after its last operator. A second set of threads would have to wait for them
 // to leave the cores: 2 ms instead of 1.2 for a step at V = 8192. GNU's, LLVM's and Intel's runtimes have this entry.
 using Parallel = void (*)(void (*body)(void*), void* data, unsigned threads, unsigned flags);
-Parallel parallel_region = nullptr;
 
-Parallel find_region() {
-  // a forked child has none of the threads that the runtime believes to be there, and would wait for them for ever
-  pthread_atfork(nullptr, nullptr, [] { parallel_region = nullptr; });
-  parallel_region = reinterpret_cast<Parallel>(dlsym(RTLD_DEFAULT, "GOMP_parallel"));
-  return parallel_region;
+// A forked child has none of the threads that the runtime believes to be there, and would wait for them for ever. Registered
+// when the module is loaded: PyTorch may start the threads before anything here needs them.
+bool forked = false;
+const int at_fork = pthread_atfork(nullptr, nullptr, [] { forked = true; });
+
+Parallel parallel_region() {
+  static const Parallel found = reinterpret_cast<Parallel>(dlsym(RTLD_DEFAULT, "GOMP_parallel"));
+  return forked ? nullptr : found;
 }
 
 }  // namespace
 
+bool has_threads() { return parallel_region() != nullptr; }
+
 void parallel_for(int64_t count, int threads, void (*run)(void*, int64_t), void* context) {
-  static const Parallel found = find_region();
-  if (count < 2 || threads < 2 || found == nullptr || parallel_region == nullptr) {
+  const Parallel region = count < 2 || threads < 2 ? nullptr : parallel_region();
+  if (region == nullptr) {
     for (int64_t i = 0; i < count; ++i) run(context, i);
     return;
   }
   Job job{run, context, count};
   // always all threads, as PyTorch's regions: a runtime ends those that a smaller team does not need
-  parallel_region([](void* data) { static_cast<Job*>(data)->help(); }, &job, static_cast<unsigned>(threads), 0);
+  region([](void* data) { static_cast<Job*>(data)->help(); }, &job, static_cast<unsigned>(threads), 0);
   if (job.error) std::rethrow_exception(job.error);
 }
 

@@ -5,9 +5,11 @@
 
 namespace sjd2 {
 
-// Calls run(context, i) once for every i in 0..count-1, on at most `threads` threads; on the caller's alone in a
-// forked child and where there is no OpenMP runtime. Results must not depend on the order. What `run` throws, one of it, the
-// caller gets; other chunks may then be left out.
+// Whether there is an OpenMP runtime in this process, and it is not a forked child.
+bool has_threads();
+
+// Calls run(context, i) once for every i in 0..count-1, on at most `threads` threads; without has_threads() on the caller's alone.
+// Results must not depend on the order. What `run` throws, one of it, the caller gets; other chunks may then be left out.
 void parallel_for(int64_t count, int threads, void (*run)(void* context, int64_t i), void* context);
 
 template <class F>
