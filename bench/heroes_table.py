@@ -6,14 +6,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from sjd2.evaluation.settings import ordered, parse
-from sjd2.evaluation.table import percent
+from sjd2.evaluation.table import Column, difference, field, markdown, number, percent, steps
 
 Held = Mapping[str, Any]  # a file of results, its summary as `summarise` has it
 FULL, SHORT = ("flat", "mottled"), ("flat short", "mottled short")
 SHOWN = (  # in the README
     "ar", "sjd 16", "coupled 64", "sjd2 64/4 linear sampled", "sjd2-exact 48+16", "coupled 96", "sjd2-exact 64+32",
 )  # fmt: skip
-Cell = Callable[[Mapping[str, Any]], str]
 
 
 def full(held: Held) -> str:
@@ -33,10 +32,10 @@ def rows(held: Held) -> str:
     for name, kind in kinds.items():
         for pair in kind["pairs"]:
             if "baseline" not in pair["other"]:
-                found.setdefault((pair["rows"], pair["one"], pair["other"]), {})[name] = _difference(pair)
+                found.setdefault((pair["rows"], pair["one"], pair["other"]), {})[name] = _ahead(pair)
     head = ["rows", "setting", "against", *kinds]
     lines = [[str(key[0]), *key[1:], *(of.get(kind, "-") for kind in kinds)] for key, of in found.items()]
-    return _markdown(head, lines)
+    return _text(head, lines)
 
 
 def seconds(held: Held) -> str:
@@ -45,11 +44,11 @@ def seconds(held: Held) -> str:
     of = {name: value for name, value in taken.items() if isinstance(value, Mapping)}
     lines = []
     for name in ordered(of):
-        cells = [f"{of[name][key]:.2f} | {of['ar'][key] / of[name][key]:.2f}x" for key in ("alone", "batch")]
-        lines.append([name, str(parse(name).rows), *cells])
+        times = [(of[name][key], of["ar"][key] / of[name][key]) for key in ("alone", "batch")]
+        lines.append([name, str(parse(name).rows), *(text for s, x in times for text in (f"{s:.2f}", f"{x:.2f}x"))])
     head = ["setting", "rows", "s alone", "ar / it", "s in a batch of 8", "ar / it"]
     where = f"{held['options']['model']}, {kind}, {taken['machine']}, commit {taken['commit']}:"
-    return f"{where}\n\n{_markdown(head, lines)}"
+    return f"{where}\n\n{_text(head, lines)}"
 
 
 def readme(held: Held) -> str:
@@ -63,7 +62,7 @@ def readme(held: Held) -> str:
              f"{percent(flat['right'])[:-2]} / {percent(mottled['right'])}"]
         )  # fmt: skip
     head = ["setting", "lossless", "rows", "steps, flat", "steps, mottled", "parts right, flat / mottled"]
-    return _markdown(head, lines)
+    return _text(head, lines)
 
 
 TABLES: dict[str, Callable[[Held], str]] = {
@@ -72,46 +71,38 @@ TABLES: dict[str, Callable[[Held], str]] = {
 
 
 def _side_by_side(summary: Mapping[str, Any], kinds: tuple[str, ...]) -> str:
-    """Steps, compression, bits and right parts; the latter two of a setting that has plain decoding of the same model
-    beside it as the difference to that."""
-    of = [summary["kinds"][name]["settings"] for name in kinds if name in summary["kinds"]]
-    columns: list[tuple[str, Cell]] = [
-        ("steps", _steps), ("compression", lambda row: f"{row['compression']:.2f}"), ("bits/token", _bits),
-        ("parts right", _right), ("p of the law", _p),
-    ]  # fmt: skip
-    head = ["setting", "rows"] + [f"{kind}: {heading}" for kind in kinds for heading, _ in columns]
+    """The settings that all kinds have."""
+    of = [summary["kinds"][name]["settings"] for name in kinds]
+    head = ["setting", "rows"] + [f"{kind}: {heading}" for kind in kinds for heading, _ in COLUMNS]
     lines = []
-    for name in of[0]:
+    for name, first in of[0].items():
         if all(name in settings for settings in of):
-            first = of[0][name]
-            lines.append(
-                [first["called"], str(first["rows"])] + [cell(rows_of[name]) for rows_of in of for _, cell in columns]
-            )
-    return _markdown(head, lines)
-
-
-def _steps(row: Mapping[str, Any]) -> str:
-    error = f" ± {row['steps_error']:.1f}" if row["steps_error"] else ""
-    return f"{row['steps']:.1f}{error}"
+            cells = [cell(settings[name]) for settings in of for _, cell in COLUMNS]
+            lines.append([first["called"], str(first["rows"]), *cells])
+    return _text(head, lines)
 
 
 def _bits(row: Mapping[str, Any]) -> str:
+    """Beside those of plain decoding of the same model, where there is one."""
     more = row["bits_more"]
-    return f"{row['bits']:.3f}" if more is None else f"{more:+.3f} ± {row['bits_half']:.3f}"
+    return number(3)(row["bits"]) if more is None else difference(more, row["bits_half"], 3)
 
 
 def _right(row: Mapping[str, Any]) -> str:
+    """The same, in points."""
     more = row["right_more"]
-    return percent(row["right"]) if more is None else f"{100 * more:+.2f} ± {100 * row['right_half']:.2f}"
+    return percent(row["right"]) if more is None else difference(100 * more, 100 * row["right_half"], 2)
 
 
-def _p(row: Mapping[str, Any]) -> str:
-    return "-" if row["p"] is None else f"{row['p']:.3f}"
+COLUMNS: tuple[Column, ...] = (
+    ("steps", steps), ("compression", field("compression", number(2))), ("bits/token", _bits), ("parts right", _right),
+    ("p of the law", field("p", number(3))),
+)  # fmt: skip
 
 
-def _difference(pair: Mapping[str, Any]) -> str:
+def _ahead(pair: Mapping[str, Any]) -> str:
     """Steps more; bold where the interval lies below zero."""
-    text = f"{pair['steps_more']:+.2f} ± {pair['steps_half']:.2f}"
+    text = difference(pair["steps_more"], pair["steps_half"], 2)
     return f"**{text}**" if pair["steps_more"] + pair["steps_half"] < 0 else text
 
 
@@ -122,5 +113,5 @@ def _lossless(name: str) -> str:
     return ("yes, for the tuned model" if policy.noisy else "yes") if policy.lossless else "no"
 
 
-def _markdown(head: list[str], lines: list[list[str]]) -> str:
-    return "\n".join(f"| {' | '.join(line)} |" for line in [head, ["---"] * len(head), *lines])
+def _text(head: list[str], lines: list[list[str]]) -> str:
+    return "\n".join(markdown(head, lines))

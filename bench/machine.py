@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from sjd2.provenance import nvidia_smi, processor
 
 from sjd2_kernels.backends import why_not
 
@@ -58,10 +59,9 @@ def machine(device: str) -> dict[str, Any]:
     """
     import sjd2_kernels.native as native
 
-    processor = _processor()
     held = {
         "device": "cpu",
-        "model": processor,
+        "model": processor(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "native": native.why_not() or native.module().describe(),
@@ -72,7 +72,7 @@ def machine(device: str) -> dict[str, Any]:
     }
     if torch.device(device).type == "cuda":
         name = torch.cuda.get_device_name()
-        held |= {"device": slug(name), "model": name, "host": processor, "gpu": gpu_notes(), "triton": _triton()}
+        held |= {"device": slug(name), "model": name, "host": processor(), "gpu": gpu_notes(), "triton": _triton()}
         held["cuda"] = torch.version.cuda
     return held
 
@@ -89,34 +89,18 @@ def slug(name: str) -> str:
 
 def gpu_name() -> str:
     """The first device's name as nvidia-smi says it, without a CUDA context; "cuda" where it says nothing."""
-    command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader", "--id=0"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout.strip() or "cuda"
-    except (OSError, subprocess.SubprocessError):
-        return "cuda"
+    return nvidia_smi("name") or "cuda"
 
 
 def gpu_notes() -> dict[str, str]:
     """Driver, clocks, temperature and power as nvidia-smi says them now; what it does not say is missing."""
-    command = ["nvidia-smi", f"--query-gpu={','.join(GPU_FIELDS)}", "--format=csv,noheader", "--id=0"]
-    try:
-        said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout
-    except (OSError, subprocess.SubprocessError):
-        return {}
-    return read_gpu_notes(said)
+    return read_gpu_notes(nvidia_smi(",".join(GPU_FIELDS)))
 
 
 def read_gpu_notes(line: str) -> dict[str, str]:
     """A line of nvidia-smi's CSV as named fields."""
     values = [value.strip() for value in line.strip().splitlines()[0].split(",")] if line.strip() else []
     return {name: value for name, value in zip(GPU_FIELDS.values(), values, strict=False) if "N/A" not in value}
-
-
-def _processor() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 def _triton() -> str | None:

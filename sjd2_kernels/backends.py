@@ -103,6 +103,13 @@ def show_config() -> str:
         >>> text = show_config()  # doctest: +ELLIPSIS
         sjd2-kernels ...
     """
+    text = configuration()
+    print(text)
+    return text
+
+
+def configuration() -> str:
+    """The text of `show_config`."""
     import torch
 
     from . import __version__
@@ -120,9 +127,7 @@ def show_config() -> str:
             live = [name for name in served_by(operator, device) if why_not(name) is None]
             operators.setdefault(live[0] if live else "nothing live", []).append(operator)
         lines += [f"  {device:<10} {', '.join(names)}: {backend}" for backend, names in operators.items()]
-    text = "\n".join(lines)
-    print(text)
-    return text
+    return "\n".join(lines)
 
 
 def _detail(name: str) -> str:

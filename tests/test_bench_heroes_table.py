@@ -36,7 +36,7 @@ def test_kinds_stand_side_by_side(held: dict[str, Any]) -> None:
     assert found["setting"][:3] == ["rows", "flat: steps", "flat: compression"]
     assert found["setting"][6] == "mottled: steps"
     assert "sjd 16" not in found, "only what both kinds have"
-    assert found["ar"][:5] == ["1", f"{N}.0", "1.00", "1.250", f"{10 / 11:.1%}".replace("%", " %")]
+    assert found["ar"][:5] == ["1", f"{N}.0 ± 0.0", "1.00", "1.250", f"{10 / 11:.1%}".replace("%", " %")]
     row = found["sjd2-exact 64"]
     steps, slower = (float(row[at].split(" ± ")[0]) for at in (1, 6))
     assert slower - steps == pytest.approx(10)

@@ -24,7 +24,7 @@ def test_cache_size_is_what_is_allocated() -> None:
     model = Toy(dtype=torch.float32)
     k, v = cache.allocate(model, 4, 30)
     assert k.shape == (2, 4, 1, 30, 4)
-    plan = cache.plan(model, get_policy("coupled"), B=2, R=4, L=4, M=4, S=30)
+    plan = cache.plan(model, get_policy("coupled"), B=2, R=4, L=4, longest=1, S=30)
     assert plan.cache == k.nbytes + v.nbytes
 
 
@@ -119,6 +119,6 @@ def test_tables_that_are_there_already_are_not_counted_again() -> None:
     model = tiny_emu3(V=512)
     sizes = []
     for _ in range(2):
-        sizes.append(cache.plan(model, get_policy("sjd2"), B=1, R=1, L=4, M=4, S=30).buffers)
+        sizes.append(cache.plan(model, get_policy("sjd2"), B=1, R=1, L=4, longest=1, S=30).buffers)
         assert model.cosine[0].shape == (512, 64)
     assert sizes[0] - sizes[1] == 2 * 512 * 64 * 4

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from sjd2.provenance import commit, machine, processor
+from sjd2.provenance import commit, installed, machine, nvidia_smi, processor
 
 import sjd2_kernels
 
@@ -33,3 +33,24 @@ def test_commit_is_gits_or_the_version(monkeypatch: pytest.MonkeyPatch, said: st
 
     monkeypatch.setattr(subprocess, "run", git)
     assert commit() == expected
+
+
+def test_versions_of_packages() -> None:
+    assert installed("torch") == torch.__version__
+    assert installed("no-such-package") is None
+
+
+def test_nvidia_smi_says_a_line_or_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(command: list[str], **_: Any) -> SimpleNamespace:
+        assert command[:2] == ["nvidia-smi", "--query-gpu=name,driver_version"]
+        return SimpleNamespace(stdout="GPU X, 570.1\n")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    assert nvidia_smi("name,driver_version") == "GPU X, 570.1"
+    for error in (FileNotFoundError(), subprocess.CalledProcessError(9, "nvidia-smi")):
+
+        def fail(*_: Any, error: Exception = error, **__: Any) -> None:
+            raise error
+
+        monkeypatch.setattr(subprocess, "run", fail)
+        assert nvidia_smi("name") == ""

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import importlib.metadata
-import io
 import os
 import platform
 from collections.abc import Iterator
 from typing import Any
 
 import torch
+from sjd2.provenance import installed
+
+from sjd2_kernels.backends import configuration
 
 from ..machine import commit_id, gpu_notes
 from .verdict import FAIL, Setting, Verdict, judged
@@ -20,13 +20,7 @@ PACKAGES = ("torch", "triton", "numpy", "transformers", "pytest", "hypothesis")
 
 def packages() -> dict[str, str]:
     """Installed versions."""
-    found = {"python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            found[name] = "absent"
-    return found
+    return {"python": platform.python_version()} | {name: installed(name) or "absent" for name in PACKAGES}
 
 
 def tools() -> dict[str, str]:
@@ -68,8 +62,5 @@ def _device(setting: Setting) -> Verdict | tuple[str, dict[str, Any]]:
 
 
 def _backends() -> tuple[str, dict[str, Any]]:
-    import sjd2_kernels
-
-    with contextlib.redirect_stdout(io.StringIO()):
-        text = sjd2_kernels.show_config()
+    text = configuration()
     return text, {"show_config": text}

@@ -36,7 +36,7 @@ struct NextRow {
   }
 };
 
-NextRow next_row(const ProcessLogitsCall& a, int64_t index, size_t item) {
+NextRow next_row(const ProcessLogitsArguments& a, int64_t index, size_t item) {
   NextRow row;
   if (index >= a.B * a.L) return row;
   const int64_t b = index / a.L, l = index % a.L;
@@ -48,6 +48,7 @@ NextRow next_row(const ProcessLogitsCall& a, int64_t index, size_t item) {
 
 struct Row {
   Generator generator;
+  int64_t next_index;
   NextRow next;
   int64_t V, top_k;
   float top_p;
@@ -213,21 +214,21 @@ void full_row(Row& row, const S& scores) {
 }
 
 template <class T, bool kGuided, bool kTempered>
-void process_row(const ProcessLogitsCall& a, int64_t b, int64_t l, Row& row) {
+void process_row(const ProcessLogitsArguments& a, int64_t b, int64_t l, Row& row) {
   Scores<T, kGuided, kTempered> scores;
   scores.cond = static_cast<const T*>(a.cond) + b * a.cond_stride_b + l * a.cond_stride_l;
   scores.uncond = kGuided ? static_cast<const T*>(a.uncond) + b * a.uncond_stride_b + l * a.uncond_stride_l : nullptr;
   scores.guidance = a.guidance ? a.guidance[b] : 1.0f;
   scores.temperature = kTempered ? a.temperature[b] : 1.0f;
   scores.V = a.V;
-  if (row.streamed) row.next = next_row(a, b * a.L + l + a.threads, sizeof(T));
+  if (row.streamed) row.next = next_row(a, row.next_index, sizeof(T));
   if (row.greedy) finish_certain(row, scores, false);
   else if (row.top_k > 0 && row.top_k < a.V) top_k_row(row, scores);
   else full_row(row, scores);
 }
 
 template <class T>
-void process_any(const ProcessLogitsCall& a, int64_t b, int64_t l, Row& row) {
+void process_any(const ProcessLogitsArguments& a, int64_t b, int64_t l, Row& row) {
   const bool tempered = a.temperature && !row.greedy && a.temperature[b] != 1.0f;
   if (a.uncond) {
     if (tempered) process_row<T, true, true>(a, b, l, row);
@@ -238,12 +239,14 @@ void process_any(const ProcessLogitsCall& a, int64_t b, int64_t l, Row& row) {
   }
 }
 
-void one_row(const ProcessLogitsCall& a, int64_t index) {
+// Row `index`; the thread takes row `next` after it, or so it seems.
+void one_row(const ProcessLogitsArguments& a, int64_t index, int64_t next) {
   const int64_t b = index / a.L, l = index % a.L;
   const size_t room = size_t(a.V) + 4 * W;
   Row row;
   row.V = a.V;
   row.p = a.p + index * a.V;
+  row.next_index = next;
   row.fresh = -1;
   row.status = 0;
   const bool skipped = a.done && a.done[b] != 0, forced = a.forced && a.forced[index] >= 0;
@@ -277,7 +280,8 @@ void process_logits(const ProcessLogitsCall& a) {
   constexpr int64_t kElementsPerTask = 1 << 13;  // some 10 us, so that the last task is not waited for long
   const int64_t rows = a.B * a.L, batch = a.V < kElementsPerTask ? (kElementsPerTask + a.V - 1) / a.V : 1;
   parallel_for((rows + batch - 1) / batch, a.threads, [&](int64_t task) {
-    for (int64_t i = task * batch; i < rows && i < (task + 1) * batch; ++i) one_row(a, i);
+    const int64_t end = (task + 1) * batch < rows ? (task + 1) * batch : rows;
+    for (int64_t i = task * batch; i < end; ++i) one_row(a, i, i + 1 < end ? i + 1 : (task + a.threads) * batch);
   });
 }
 

@@ -48,14 +48,17 @@ class Plan:
         )
 
 
-def plan(backbone: Backbone, policy: Policy, B: int, R: int, L: int, M: int, S: int) -> Plan:
+def plan(backbone: Backbone, policy: Policy, B: int, R: int, L: int, longest: int, S: int) -> Plan:
     """Size cache and buffers.
 
     Args:
         backbone: whose dimensions count.
         policy: whether laws are kept and the window holds embeddings.
-        B, R, L, M, S: images, model rows, window slots, rows of the longest forward pass, cache capacity.
+        B, R, L: images, model rows, window slots.
+        longest: tokens of the longest prompt.
+        S: cache capacity.
     """
+    M = max(policy.refeed + L - 1 + min(policy.shadow, L - 1), longest)  # rows of the longest forward pass
     V, C, item = backbone.V, backbone.dims.C, backbone.dtype.itemsize
     laws = B * L * V * 4 * (1 + policy.judged + 2 * bool(policy.shadow))
     logits = R * (L + policy.shadow) * V * item

@@ -74,8 +74,8 @@ class Decoder:
         self.B, self.L, self.G, self.M = B, L, G, A + L - 1
         self.shadow = min(policy.shadow, L - 1)
         S = check_requests(backbone, prompts, grids, seeds, L, G)
-        M = max(self.M + self.shadow, *(len(row) for prompt in prompts for row in (prompt.cond, prompt.uncond or ())))
-        sizes = cache.plan(backbone, policy, B, G * B, L, M, S)
+        longest = max(len(row) for prompt in prompts for row in (prompt.cond, prompt.uncond or ()))
+        sizes = cache.plan(backbone, policy, B, G * B, L, longest, S)
         cache.check(sizes, backbone.name)
         self.k_cache, self.v_cache = cache.allocate(backbone, G * B, S)
         self.time_k, self.time_v, times = None, None, None

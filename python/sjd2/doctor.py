@@ -6,9 +6,6 @@ in its place, and the rest is still there.
 
 from __future__ import annotations
 
-import contextlib
-import importlib.metadata
-import io
 import os
 import platform
 import re
@@ -100,21 +97,19 @@ def system() -> dict[str, Any]:
 
 def packages() -> dict[str, str]:
     """Installed versions, and for what is not there the command that installs it."""
-    found = {}
-    for name, extra in PACKAGES.items():
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            found[name] = "not installed: pip install " + (f"'sjd2-kernels[{extra}]'" if extra else name)
-    return found
+    from .provenance import installed
+
+    return {
+        name: installed(name) or "not installed: pip install " + (f"'sjd2-kernels[{extra}]'" if extra else name)
+        for name, extra in PACKAGES.items()
+    }
 
 
 def backends() -> str:
     """The text of `sjd2_kernels.show_config`."""
-    import sjd2_kernels
+    from sjd2_kernels.backends import configuration
 
-    with contextlib.redirect_stdout(io.StringIO()):
-        return sjd2_kernels.show_config()
+    return configuration()
 
 
 def trial() -> dict[str, str]:
@@ -142,7 +137,7 @@ def memory(models: list[str], dtype: Any, device: Any) -> list[dict[str, Any]]:
 
     Args:
         models: embedded models, folders, hub ids, names of `PUBLISHED`.
-        dtype: of the weights; None is float32 for embedded models, else bfloat16.
+        dtype: of the weights; None is what `load` would take.
         device: whose free memory counts.
 
     Returns: per model a record in bytes; "fits" is the number of pictures that free memory holds at a time (0: none),
@@ -176,27 +171,20 @@ def render(found: Mapping[str, Any]) -> str:
 
 def _needs(name: str, dtype: Any, free: int | None) -> dict[str, Any]:
     """The record of one model."""
-    import torch
-
-    from .backbones.checkpoint import embedded
     from .backbones.loading import outline
     from .cache import plan
     from .pipeline import of_card, settle
 
-    config = None if Path(name).exists() else PUBLISHED.get(name)
-    kind = dtype or (torch.float32 if name in embedded() else torch.bfloat16)
-    backbone = outline(name, dtype=kind, config=config)
+    backbone = outline(name, dtype=dtype, config=None if Path(name).exists() else PUBLISHED.get(name))
     grid, policy = backbone.grid(), of_card(backbone, "sjd2")
     values = settle(backbone, policy, grid, {})
     L, G, N = values["window"], 1 + (values["guidance"] != 1), grid.n_tokens
-    M = max(policy.refeed + L - 1 + policy.shadow, PROMPT)
-
-    first, second = (plan(backbone, policy, B, G * B, L, M, PROMPT + N) for B in (1, 2))
+    first, second = (plan(backbone, policy, B, G * B, L, PROMPT, PROMPT + N) for B in (1, 2))
     weights, one = backbone.memory().weights, first.cache + first.buffers
     each = second.cache + second.buffers - one
     fits = None if free is None else max(0, (free - weights - one) // each + 1)
     return {
-        "model": name, "dtype": str(kind).removeprefix("torch."), "tokens": N, "L": L, "rows": G,
+        "model": name, "dtype": str(backbone.dtype).removeprefix("torch."), "tokens": N, "L": L, "rows": G,
         "weights": weights, "cache": first.cache, "window": first.buffers,
         "together": weights + one, "each more": each, "free": free, "fits": fits,
     }  # fmt: skip
@@ -281,24 +269,21 @@ def _no_gpu() -> str:
 
 
 def _driver() -> str:
-    listed = _output(["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"])
-    return listed.partition("\n")[0] or "unknown"
+    from .provenance import nvidia_smi
+
+    return nvidia_smi("driver_version") or "unknown"
 
 
 def _tool(name: str) -> str:
     path = shutil.which(os.environ.get({"c++": "CXX", "nvcc": "CUDACXX"}.get(name, ""), name))
     if path is None:
         return "absent"
-    version = re.search(r"\d+\.\d[\d.]*", _output([path, "--version"]))
-    return version[0] if version else "of unknown version"
-
-
-def _output(command: list[str]) -> str:
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=20)
+        said = subprocess.run([path, "--version"], capture_output=True, text=True, check=False, timeout=20).stdout
     except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return done.stdout.strip() if done.returncode == 0 else ""
+        said = ""
+    version = re.search(r"\d+\.\d[\d.]*", said)
+    return version[0] if version else "of unknown version"
 
 
 def _embedded() -> list[str]:

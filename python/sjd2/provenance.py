@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import platform
 import subprocess
 from pathlib import Path
@@ -25,6 +26,23 @@ def processor() -> str:
         names = (line.split(":")[1].strip() for line in info.read_text().splitlines() if "model name" in line)
         name = next(names, name)
     return name
+
+
+def installed(package: str) -> str | None:
+    """A package's version, or None where it is not installed."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def nvidia_smi(fields: str) -> str:
+    """What nvidia-smi says of fields, with commas, of the first GPU: a line of CSV; empty where it says nothing."""
+    command = ["nvidia-smi", f"--query-gpu={fields}", "--format=csv,noheader", "--id=0"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return ""
 
 
 def commit() -> str:

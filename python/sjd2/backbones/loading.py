@@ -86,7 +86,7 @@ def load_backbone(
     lumina = family(config, folder) == "lumina-mgpt"
     comes_from = LUMINA_FROM if lumina else EMU3_FROM
     data_set = data_set_of(folder)
-    dtype = dtype or (torch.float32 if data_set else torch.bfloat16)
+    dtype = dtype or _dtype(folder)
     checkpoint = open_checkpoint(folder, comes_from=comes_from, allow_pickle=allow_pickle)
     model = _empty(config, folder)
     if lumina:
@@ -111,13 +111,13 @@ def load_backbone(
 
 
 def outline(
-    source: str | Path, *, dtype: torch.dtype = torch.bfloat16, config: dict[str, Any] | None = None
+    source: str | Path, *, dtype: torch.dtype | None = None, config: dict[str, Any] | None = None
 ) -> TransformersBackbone:
     """A checkpoint's backbone without anything in it: dimensions, grid and the card's values, on the meta device.
 
     Args:
         source: as in `load_backbone`; of a hub repository only JSON files are fetched.
-        dtype: that the weights would have.
+        dtype: that the weights would have; None as in `load_backbone`.
         config: instead of config.json, for a model that is not here; ``source`` is then a name.
 
     Returns:
@@ -131,9 +131,11 @@ def outline(
         >>> outline("Lumina-mGPT-7B-768", config={"model_type": "chameleon"}).grid().n_tokens
         2357
     """
-    folder = Path(source) if config else locate(source, patterns=["*.json"])
-    config = config or read_json(folder, "config.json", f"{LUMINA_FROM}, {EMU3_FROM}")
-    return _over(_empty(config, folder).to(dtype), config, folder, Path(source).name, _no_words, None)
+    folder = locate(source, patterns=["*.json"]) if config is None else Path(source)
+    if config is None:
+        config = read_json(folder, "config.json", f"{LUMINA_FROM}, {EMU3_FROM}")
+    model = _empty(config, folder).to(dtype or _dtype(folder))
+    return _over(model, config, folder, Path(source).name, _no_words, None)
 
 
 def estimate_memory(source: str | Path, *, dtype: torch.dtype = torch.bfloat16) -> Memory:
@@ -223,6 +225,11 @@ def _over(
         return Emu3(model, tokenize, _emu3_card(config, folder, name), pictures)
     card = _lumina_card(config, folder, name)
     return LuminaMGPT(model, tokenize, card, pictures, image_ids(config.get("vocabulary_map"), card.V))
+
+
+def _dtype(folder: Path) -> torch.dtype:
+    """What a checkpoint is loaded in where nobody says; the models of heroes are small."""
+    return torch.float32 if data_set_of(folder) else torch.bfloat16
 
 
 def _no_words(text: str) -> list[int]:

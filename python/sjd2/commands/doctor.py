@@ -18,9 +18,9 @@ def doctor(
     """Say what is installed, which backends are live and agree, which GPU there is, and what models need."""
     import json
 
-    from .. import doctor as found_by
+    from ..doctor import examine, healthy, render
 
-    found = found_by.examine(model, dtype, device)
-    echo(json.dumps(found, indent=1) if as_json else found_by.render(found), nl=as_json)
-    if not found_by.healthy(found):
+    found = examine(model, dtype, device)
+    echo(json.dumps(found, indent=1) if as_json else render(found), nl=as_json)
+    if not healthy(found):
         raise Exit(1)

@@ -24,28 +24,40 @@ def percent(value: float | None) -> str:
     return "-" if value is None else f"{100 * value:.1f} %"
 
 
-def _field(key: str, form: Format) -> Callable[[Mapping[str, Any]], str]:
+def difference(more: float, half: float | None, digits: int) -> str:
+    """A difference and half of its 95 % interval.
+
+    Example:
+        >>> difference(-1.25, 0.5, 2)
+        '-1.25 ± 0.50'
+    """
+    return f"{more:+.{digits}f} ± {number(digits)(half)}"
+
+
+def field(key: str, form: Format) -> Callable[[Mapping[str, Any]], str]:
+    """A number of a row as text."""
     return lambda row: form(row.get(key))
 
 
-def _with_error(row: Mapping[str, Any]) -> str:
+def steps(row: Mapping[str, Any]) -> str:
+    """Mean steps of a row with their standard error."""
     return "-" if row.get("steps") is None else f"{row['steps']:.1f} ± {number(1)(row['steps_error'])}"
 
 
 COLUMNS: tuple[Column, ...] = (
-    ("rows", _field("rows", number(0))),
-    ("steps", _with_error),
-    ("compression", _field("compression", number(2))),
-    ("s alone", _field("alone", number(2))),
-    ("became time, alone", _field("alone_share", percent)),
-    ("s in a batch", _field("batch", number(2))),
-    ("became time, batch", _field("batch_share", percent)),
-    ("parts right", _field("right", percent)),
-    ("named parts right", _field("named_right", percent)),
-    ("exact", _field("exact", percent)),
-    ("PSNR", _field("psnr", number(1, " dB"))),
-    ("bits/token", _field("bits", number(3))),
-    ("p, same law as ar", _field("p", number(4))),
+    ("rows", field("rows", number(0))),
+    ("steps", steps),
+    ("compression", field("compression", number(2))),
+    ("s alone", field("alone", number(2))),
+    ("became time, alone", field("alone_share", percent)),
+    ("s in a batch", field("batch", number(2))),
+    ("became time, batch", field("batch_share", percent)),
+    ("parts right", field("right", percent)),
+    ("named parts right", field("named_right", percent)),
+    ("exact", field("exact", percent)),
+    ("PSNR", field("psnr", number(1, " dB"))),
+    ("bits/token", field("bits", number(3))),
+    ("p, same law as ar", field("p", number(4))),
 )
 
 
@@ -84,7 +96,7 @@ def render(summary: Mapping[str, Any]) -> str:
     """All tables of a summary as Markdown."""
     lines = [headline(summary)]
     for name, kind in summary["kinds"].items():
-        lines += ["", f"## {name}", "", *_markdown(*setting_table(kind))]
+        lines += ["", f"## {name}", "", *markdown(*setting_table(kind))]
         lines += ["", seconds_line(kind)] if kind["timing"] else []
         if kind["slots"]:
             lines += ["", "Right parts by slot, in percent:", "", *_slots(kind["slots"], kind["settings"])]
@@ -92,7 +104,8 @@ def render(summary: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """The lines of a table."""
     return [_line(head), "|" + "---|" * len(head), *map(_line, rows)]
 
 
@@ -106,7 +119,7 @@ def _slots(slots: Mapping[str, Mapping[str, float | None]], settings: Mapping[st
         [settings[name]["called"], *(percent(share).removesuffix(" %") for share in of.values())]
         for name, of in slots.items()
     ]
-    return _markdown(head, rows)
+    return markdown(head, rows)
 
 
 def _against_ar(settings: Mapping[str, Any]) -> list[str]:
@@ -115,13 +128,13 @@ def _against_ar(settings: Mapping[str, Any]) -> list[str]:
     known = any(row["right_more"] is not None for row in settings.values())
     for row in settings.values():
         if row["bits_more"] is not None:
-            bits = f"{row['bits_more']:+.3f} ± {number(3)(row['bits_half'])}"
-            points = f"{100 * (row['right_more'] or 0):+.2f} ± {number(2)(100 * (row['right_half'] or 0))}"
+            bits = difference(row["bits_more"], row["bits_half"], 3)
+            points = difference(100 * (row["right_more"] or 0), 100 * (row["right_half"] or 0), 2)
             rows.append([row["called"], bits, *([points] if known else []), str(row["pairs"])])
     if not rows:
         return []
     head = ["setting", "bits/token", *(["parts right, points"] if known else []), "pairs"]
-    return ["", "Against ar, same prompts (mean and half of the 95 % interval):", "", *_markdown(head, rows)]
+    return ["", "Against ar, same prompts (mean and half of the 95 % interval):", "", *markdown(head, rows)]
 
 
 def _equal_rows(pairs: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -129,8 +142,8 @@ def _equal_rows(pairs: Sequence[Mapping[str, Any]]) -> list[str]:
         return []
     rows = []
     for pair in pairs:
-        difference = f"{pair['steps_more']:+.2f} ± {number(2)(pair['steps_half'])}"
-        rows.append([str(pair["rows"]), pair["one"], pair["other"], difference, str(pair["pairs"])])
+        more = difference(pair["steps_more"], pair["steps_half"], 2)
+        rows.append([str(pair["rows"]), pair["one"], pair["other"], more, str(pair["pairs"])])
     head = ["rows", "setting", "against", "difference in steps", "pairs"]
     title = "At equal rows per iteration, same prompts and seeds (mean and half of the 95 % interval):"
-    return ["", title, "", *_markdown(head, rows)]
+    return ["", title, "", *markdown(head, rows)]
