@@ -1,54 +1,61 @@
-// Binding of commit: addresses, strides and sizes in, nothing out.
-#include <pybind11/pybind11.h>
-
 #include "bind.h"
 #include "cpu/commit.h"
-
-namespace py = pybind11;
+#include "outputs.h"
 
 namespace sjd2 {
 namespace {
 
-// (address, stride of the first axis, stride of the second or 0)
-using Strided = std::tuple<std::uintptr_t, int64_t, int64_t>;
-
+// A tensor that is written where it lies, whatever its strides.
 template <class T>
-InPlace<T> in_place(const Strided& tensor) {
-  return {pointer<T>(std::get<0>(tensor)), std::get<1>(tensor), std::get<2>(tensor)};
+InPlace<T> in_place(Arguments& read, const View& x, std::initializer_list<int64_t> sizes) {
+  if (!read.require(x.given && x.has_type(kCode<T>, sizeof(T)) && x.has_shape(sizes))) return {};
+  return {x.data<T>(), x.stride(0), sizes.size() > 1 ? x.stride(1) : 0};
 }
 
-void call(std::uintptr_t tokens, std::uintptr_t draft, std::uintptr_t accept_len, std::uintptr_t ids,
-          std::uintptr_t prompt_len, std::uintptr_t n_tokens, std::uintptr_t level, const Strided& out,
-          const Strided& pos, const Strided& kv_len, const Strided& q_start, const Strided& refeed,
-          const Strided& epoch, const Strided& done, std::uintptr_t n_commit, int64_t B, int64_t L, int64_t R,
-          int64_t V, int64_t N, int64_t A) {
-  CommitArguments a;
-  a.tokens = pointer<int64_t>(tokens);
-  a.draft = pointer<int64_t>(draft);
-  a.accept_len = pointer<int32_t>(accept_len);
-  a.ids = pointer<int64_t>(ids);
-  a.prompt_len = pointer<int32_t>(prompt_len);
-  a.n_tokens = pointer<int64_t>(n_tokens);
-  a.level = pointer<int32_t>(level);
-  a.out = in_place<int64_t>(out);
-  a.pos = in_place<int64_t>(pos);
-  a.kv_len = in_place<int32_t>(kv_len);
-  a.q_start = in_place<int32_t>(q_start);
-  a.refeed = in_place<int64_t>(refeed);
-  a.epoch = in_place<int64_t>(epoch);
-  a.done = in_place<int32_t>(done);
-  a.n_commit = pointer<int32_t>(n_commit);
-  a.B = B;
-  a.L = L;
-  a.R = R;
-  a.V = V;
-  a.N = N;
-  a.A = A;
-  commit_dispatch(a);
+bool read_commit(Arguments& read, CommitArguments& a) {
+  const View tokens = read.view(), draft = read.view(), accept_len = read.view(), ids = read.view(), prompt_len = read.view();
+  const View n_tokens = read.view(), out = read.view(), pos = read.view(), kv_len = read.view(), q_start = read.view();
+  const View refeed = read.view(), epoch = read.view(), done = read.view(), level = read.view();
+  const bool sized = tokens.tensor.axes == 2 && ids.tensor.axes == 1 && prompt_len.tensor.axes == 1 && out.tensor.axes == 2 && refeed.tensor.axes == 2;
+  if (!read.require(sized)) return false;
+  a.B = tokens.size(0);
+  a.L = tokens.size(1);
+  a.R = prompt_len.size(0);
+  a.V = ids.size(0);
+  a.N = out.size(1);
+  a.A = refeed.size(1);
+  a.tokens = read.dense<int64_t>(tokens, {a.B, a.L});
+  a.draft = read.dense<int64_t>(draft, {a.B, a.L});
+  a.accept_len = read.dense<int32_t>(accept_len, {a.B});
+  a.ids = read.dense<int64_t>(ids, {a.V});
+  a.prompt_len = read.dense<int32_t>(prompt_len, {a.R});
+  a.n_tokens = read.dense<int64_t>(n_tokens, {a.B});
+  a.out = in_place<int64_t>(read, out, {a.B, a.N});
+  a.pos = in_place<int64_t>(read, pos, {a.B});
+  a.kv_len = in_place<int32_t>(read, kv_len, {a.R});
+  a.q_start = in_place<int32_t>(read, q_start, {a.R});
+  a.refeed = in_place<int64_t>(read, refeed, {a.B, a.A});
+  a.epoch = in_place<int64_t>(read, epoch, {a.B});
+  a.done = in_place<int32_t>(read, done, {a.B});
+  a.level = read.optional<int32_t>(level, {a.B, a.L});
+  return read.require(a.A > 0 && (a.B == 0 ? a.R == 0 : a.L > 0 && a.R % a.B == 0));
 }
 
 }  // namespace
 
-void bind_commit(py::module_& module) { module.def("commit", &call, py::call_guard<py::gil_scoped_release>()); }
+void bind_commit(py::module_& module) {
+  module.def("commit", [](int, const py::args& values) -> py::object {
+    Arguments read(values, dlpack::kCpu);
+    CommitArguments a;
+    if (!read_commit(read, a)) return py::none();
+    const NewTensor n_commit = make<int32_t>({a.B});
+    a.n_commit = n_commit;
+    {
+      py::gil_scoped_release unlocked;
+      commit_dispatch(a);
+    }
+    return n_commit.object();
+  });
+}
 
 }  // namespace sjd2

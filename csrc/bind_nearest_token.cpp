@@ -1,48 +1,61 @@
-// Binding of nearest_token: addresses and sizes in, nothing out.
-#include <pybind11/pybind11.h>
-
 #include "bind.h"
 #include "cpu/nearest_token.h"
-
-namespace py = pybind11;
+#include "outputs.h"
 
 namespace sjd2 {
 namespace {
 
-void call(std::uintptr_t state, std::uintptr_t table, std::uintptr_t bias, std::uintptr_t draft, std::uintptr_t done,
-          std::uintptr_t token, std::uintptr_t active, std::uintptr_t panels, std::uintptr_t best,
-          std::uintptr_t winner, int64_t B, int64_t L, int64_t C, int64_t V, int64_t state_image_stride,
-          int64_t state_slot_stride, int64_t table_stride, int state_dtype, int table_dtype, int threads) {
-  NearestTokenArguments a;
-  a.state = pointer<void>(state);
-  a.table = pointer<void>(table);
-  a.bias = pointer<void>(bias);
-  a.draft = pointer<int64_t>(draft);
-  a.done = pointer<int32_t>(done);
-  a.token = pointer<int64_t>(token);
-  a.active = pointer<int64_t>(active);
-  a.panels = pointer<void>(panels);
-  a.best = pointer<void>(best);
-  a.winner = pointer<int64_t>(winner);
-  a.B = B;
-  a.L = L;
-  a.C = C;
-  a.V = V;
-  a.state_image_stride = state_image_stride;
-  a.state_slot_stride = state_slot_stride;
-  a.table_stride = table_stride;
-  a.state_dtype = Dtype(state_dtype);
-  a.table_dtype = Dtype(table_dtype);
-  a.threads = threads;
-  nearest_token_dispatch(a);
+// The bias has the type in which scores are computed.
+bool read_nearest_token(Arguments& read, NearestTokenArguments& a) {
+  const View state = read.rows(read.view(), 3), table = read.rows(read.view(), 2), bias = read.view();
+  if (!read) return false;
+  a.B = state.size(0);
+  a.L = state.size(1);
+  a.C = state.size(2);
+  a.V = table.size(0);
+  a.state_dtype = read.dtype_of(state);
+  a.table_dtype = read.dtype_of(table);
+  const bool wide = a.state_dtype == Dtype::kFloat64 || a.table_dtype == Dtype::kFloat64;
+  read.require(a.state_dtype == Dtype::kFloat32 || a.state_dtype == Dtype::kFloat64);
+  read.rows(table, a.table_dtype, {a.V, a.C});
+  read.require(bias.given);
+  a.state = state.data<void>();
+  a.state_image_stride = state.stride(0);
+  a.state_slot_stride = state.stride(1);
+  a.table = table.data<void>();
+  a.table_stride = table.stride(0);
+  a.bias = read.optional(bias, wide ? Dtype::kFloat64 : Dtype::kFloat32, {a.V});
+  a.draft = read.optional<int64_t>({a.B, a.L});
+  a.done = read.optional<int32_t>({a.B});
+  return read.require(a.V > 0);
 }
+
+int64_t parts(int64_t whole, int64_t part) { return (whole + part - 1) / part; }
 
 }  // namespace
 
 void bind_nearest_token(py::module_& module) {
-  module.attr("NEAREST_BLOCK") = kNearestBlock;
-  module.attr("NEAREST_LANES") = kNearestLanes;
-  module.def("nearest_token", &call, py::call_guard<py::gil_scoped_release>());
+  module.def("nearest_token", [](int threads, const py::args& values) -> py::object {
+    Arguments read(values, dlpack::kCpu);
+    NearestTokenArguments a;
+    if (!read_nearest_token(read, a)) return py::none();
+    const bool wide = a.state_dtype == Dtype::kFloat64 || a.table_dtype == Dtype::kFloat64;
+    const dlpack::Type compute = wide ? kType<double> : kType<float>;
+    const int64_t lanes = parts(a.B * a.L, kNearestLanes) * kNearestLanes, winners = parts(a.V, kNearestBlock) * lanes;
+    const NewTensor token = make<int64_t>({a.B, a.L}), active = make<int64_t>({a.B * a.L}), panels(compute, {lanes, a.C});
+    const NewTensor best(compute, {winners}), winner = make<int64_t>({winners});
+    a.token = token;
+    a.active = active;
+    a.panels = panels;
+    a.best = best;
+    a.winner = winner;
+    a.threads = threads;
+    {
+      py::gil_scoped_release unlocked;
+      nearest_token_dispatch(a);
+    }
+    return token.object();
+  });
 }
 
 }  // namespace sjd2

@@ -1,41 +1,44 @@
-// Binding of noise_embed: addresses and sizes in, nothing out.
-#include <pybind11/pybind11.h>
-
 #include "bind.h"
 #include "cpu/noise_embed.h"
-
-namespace py = pybind11;
+#include "outputs.h"
 
 namespace sjd2 {
 namespace {
 
-void call(std::uintptr_t table, std::uintptr_t token, std::uintptr_t mean, std::uintptr_t std, std::uintptr_t t,
-          std::uintptr_t seed, std::uintptr_t pos, std::uintptr_t done, std::uintptr_t rows, int64_t B, int64_t N,
-          int64_t C, int64_t V, int64_t table_stride, int dtype, int threads) {
-  NoiseEmbedArguments a;
-  a.table = pointer<void>(table);
-  a.token = pointer<int64_t>(token);
-  a.mean = pointer<float>(mean);
-  a.std = pointer<float>(std);
-  a.t = pointer<float>(t);
-  a.seed = pointer<int64_t>(seed);
-  a.pos = pointer<int64_t>(pos);
-  a.done = pointer<int32_t>(done);
-  a.rows = pointer<void>(rows);
-  a.B = B;
-  a.N = N;
-  a.C = C;
-  a.V = V;
-  a.table_stride = table_stride;
-  a.dtype = Dtype(dtype);
-  a.threads = threads;
-  noise_embed_dispatch(a);
+bool read_noise_embed(Arguments& read, NoiseEmbedArguments& a) {
+  const View table = read.rows(read.view(), 2), token = read.view();
+  if (!read.require(token.given && token.tensor.axes == 2)) return false;
+  const int64_t B = a.B = token.size(0), N = a.N = token.size(1), C = a.C = table.size(1);
+  a.V = table.size(0);
+  a.dtype = read.dtype_of(table);
+  a.table = table.data<void>();
+  a.table_stride = table.stride(0);
+  a.token = read.dense<int64_t>(token, {B, N});
+  a.mean = read.dense<float>({C});
+  a.std = read.dense<float>({C});
+  a.t = read.dense<float>({B, N});
+  a.seed = read.dense<int64_t>({B});
+  a.pos = read.dense<int64_t>({B});
+  a.done = read.optional<int32_t>({B});
+  return read.plain();
 }
 
 }  // namespace
 
 void bind_noise_embed(py::module_& module) {
-  module.def("noise_embed", &call, py::call_guard<py::gil_scoped_release>());
+  module.def("noise_embed", [](int threads, const py::args& values) -> py::object {
+    Arguments read(values, dlpack::kCpu);
+    NoiseEmbedArguments a;
+    if (!read_noise_embed(read, a)) return py::none();
+    const NewTensor rows(type_of(a.dtype), {a.B, a.N, a.C});
+    a.rows = rows;
+    a.threads = threads;
+    {
+      py::gil_scoped_release unlocked;
+      noise_embed_dispatch(a);
+    }
+    return rows.object();
+  });
 }
 
 }  // namespace sjd2

@@ -1,57 +1,62 @@
-// Binding of noise_mix: addresses and sizes in, nothing out.
-#include <pybind11/pybind11.h>
-
 #include "bind.h"
 #include "cpu/noise_mix.h"
-
-namespace py = pybind11;
+#include "outputs.h"
 
 namespace sjd2 {
 namespace {
 
-void call(std::uintptr_t state, std::uintptr_t level, std::uintptr_t tokens, std::uintptr_t fresh, std::uintptr_t shift,
-          std::uintptr_t times, std::uintptr_t table, std::uintptr_t mean, std::uintptr_t std, std::uintptr_t seed,
-          std::uintptr_t pos, std::uintptr_t forced, std::uintptr_t n_tokens, std::uintptr_t accept_len,
-          std::uintptr_t done, std::uintptr_t new_state, std::uintptr_t new_level, std::uintptr_t draft,
-          std::uintptr_t rows, int64_t B, int64_t L, int64_t C, int64_t V, int64_t T, int64_t state_image_stride,
-          int64_t state_slot_stride, int64_t table_stride, int dtype, int threads) {
-  NoiseMixArguments a;
-  a.state = pointer<void>(state);
-  a.level = pointer<int32_t>(level);
-  a.tokens = pointer<int64_t>(tokens);
-  a.fresh = pointer<int64_t>(fresh);
-  a.shift = pointer<int32_t>(shift);
-  a.times = pointer<float>(times);
-  a.table = pointer<void>(table);
-  a.mean = pointer<float>(mean);
-  a.std = pointer<float>(std);
-  a.seed = pointer<int64_t>(seed);
-  a.pos = pointer<int64_t>(pos);
-  a.forced = pointer<int64_t>(forced);
-  a.n_tokens = pointer<int64_t>(n_tokens);
-  a.accept_len = pointer<int32_t>(accept_len);
-  a.done = pointer<int32_t>(done);
-  a.new_state = pointer<void>(new_state);
-  a.new_level = pointer<int32_t>(new_level);
-  a.draft = pointer<int64_t>(draft);
-  a.rows = pointer<void>(rows);
-  a.B = B;
-  a.L = L;
-  a.C = C;
-  a.V = V;
-  a.T = T;
-  a.state_image_stride = state_image_stride;
-  a.state_slot_stride = state_slot_stride;
-  a.table_stride = table_stride;
-  a.dtype = Dtype(dtype);
-  a.threads = threads;
-  noise_mix_dispatch(a);
+bool read_noise_mix(Arguments& read, NoiseMixArguments& a) {
+  const View state = read.rows(read.view(), 3), level = read.view(), tokens = read.view(), fresh = read.view();
+  const View shift = read.view(), times = read.view(), table = read.rows(read.view(), 2);
+  if (!read.require(times.given && times.tensor.axes == 1 && times.size(0) > 0)) return false;
+  const int64_t B = a.B = state.size(0), L = a.L = state.size(1), C = a.C = state.size(2);
+  a.V = table.size(0);
+  a.T = times.size(0) - 1;
+  a.dtype = read.dtype_of(table);
+  read.rows(state, a.dtype == Dtype::kFloat64 ? Dtype::kFloat64 : Dtype::kFloat32, {B, L, C});
+  read.rows(table, a.dtype, {a.V, C});
+  a.state = state.data<void>();
+  a.state_image_stride = state.stride(0);
+  a.state_slot_stride = state.stride(1);
+  a.table = table.data<void>();
+  a.table_stride = table.stride(0);
+  a.level = read.dense<int32_t>(level, {B, L});
+  a.tokens = read.dense<int64_t>(tokens, {B, L});
+  a.fresh = read.dense<int64_t>(fresh, {B, L});
+  a.shift = read.dense<int32_t>(shift, {B});
+  a.times = read.dense<float>(times, {a.T + 1});
+  a.mean = read.dense<float>({C});
+  a.std = read.dense<float>({C});
+  a.seed = read.dense<int64_t>({B});
+  a.pos = read.dense<int64_t>({B});
+  a.forced = read.optional<int64_t>({B, L});
+  a.n_tokens = read.optional<int64_t>({B});
+  a.accept_len = read.optional<int32_t>({B});
+  a.done = read.optional<int32_t>({B});
+  return read.plain();
 }
 
 }  // namespace
 
 void bind_noise_mix(py::module_& module) {
-  module.def("noise_mix", &call, py::call_guard<py::gil_scoped_release>());
+  module.def("noise_mix", [](int threads, const py::args& values) -> py::object {
+    Arguments read(values, dlpack::kCpu);
+    NoiseMixArguments a;
+    if (!read_noise_mix(read, a)) return py::none();
+    const bool wide = a.dtype == Dtype::kFloat64;
+    const NewTensor state(wide ? kType<double> : kType<float>, {a.B, a.L, a.C}), level = make<int32_t>({a.B, a.L});
+    const NewTensor draft = make<int64_t>({a.B, a.L}), rows(type_of(a.dtype), {a.B, a.L, a.C});
+    a.new_state = state;
+    a.new_level = level;
+    a.draft = draft;
+    a.rows = rows;
+    a.threads = threads;
+    {
+      py::gil_scoped_release unlocked;
+      noise_mix_dispatch(a);
+    }
+    return py::make_tuple(state.object(), level.object(), draft.object(), rows.object());
+  });
 }
 
 }  // namespace sjd2

@@ -1,47 +1,51 @@
-// process_logits as a function of addresses and sizes: the same first parameters for every module that binds it.
+// The arguments of process_logits as every module that binds it reads them.
 #pragma once
 
-#include "bind.h"
+#include "arguments.h"
 #include "sjd2/process_logits.h"
 
 namespace sjd2 {
 
-// run(arguments, rest...): Rest are the types of what the module needs besides.
+// All but the outputs; false if the call is not plain.
+inline bool read_process_logits(Arguments& read, ProcessLogitsArguments& a) {
+  const View cond = read.rows(read.view(), 3), uncond = read.view(), guidance = read.view();
+  if (!read) return false;
+  const int64_t B = a.B = cond.size(0), L = a.L = cond.size(1), V = a.V = cond.size(2);
+  a.dtype = read.dtype_of(cond);
+  a.cond = cond.data<void>();
+  a.cond_stride_b = cond.stride(0);
+  a.cond_stride_l = cond.stride(1);
+  if (uncond.given) read.rows(uncond, a.dtype, {B, L, V});
+  a.uncond = uncond.data<void>();
+  a.uncond_stride_b = uncond.given && read ? uncond.stride(0) : 0;
+  a.uncond_stride_l = uncond.given && read ? uncond.stride(1) : 0;
+  a.guidance = read.optional<float>(guidance, {B});
+  a.temperature = read.optional<float>({B});
+  a.top_k = read.optional<int64_t>({B});
+  a.top_p = read.optional<float>({B});
+  a.seed = read.optional<int64_t>({B});
+  a.pos = read.optional<int64_t>({B});
+  a.epoch = read.optional<int64_t>({B});
+  a.forced = read.optional<int64_t>({B, L});
+  a.done = read.optional<int32_t>({B});
+  return read.require(V > 0 && (uncond.given || !guidance.given));
+}
+
+// run(arguments, rest...). In a call, what the module needs besides comes first, then the operator's arguments and its outputs.
 template <class... Rest, class Run>
-void define_process_logits(pybind11::module_& module, const char* name, Run run) {
-  module.def(
-      name,
-      [run](std::uintptr_t cond, std::uintptr_t uncond, int dtype, int64_t cond_stride_b, int64_t cond_stride_l,
-            int64_t uncond_stride_b, int64_t uncond_stride_l, std::uintptr_t guidance, std::uintptr_t temperature,
-            std::uintptr_t top_k, std::uintptr_t top_p, std::uintptr_t seed, std::uintptr_t pos, std::uintptr_t epoch,
-            std::uintptr_t forced, std::uintptr_t done, int64_t B, int64_t L, int64_t V, std::uintptr_t p, std::uintptr_t fresh,
-            std::uintptr_t status, Rest... rest) {
-        ProcessLogitsArguments a;
-        a.cond = pointer<const void>(cond);
-        a.uncond = pointer<const void>(uncond);
-        a.dtype = Dtype(dtype);
-        a.cond_stride_b = cond_stride_b;
-        a.cond_stride_l = cond_stride_l;
-        a.uncond_stride_b = uncond_stride_b;
-        a.uncond_stride_l = uncond_stride_l;
-        a.guidance = pointer<const float>(guidance);
-        a.temperature = pointer<const float>(temperature);
-        a.top_k = pointer<const int64_t>(top_k);
-        a.top_p = pointer<const float>(top_p);
-        a.seed = pointer<const int64_t>(seed);
-        a.pos = pointer<const int64_t>(pos);
-        a.epoch = pointer<const int64_t>(epoch);
-        a.forced = pointer<const int64_t>(forced);
-        a.done = pointer<const int32_t>(done);
-        a.B = B;
-        a.L = L;
-        a.V = V;
-        a.p = pointer<float>(p);
-        a.fresh = pointer<int64_t>(fresh);
-        a.status = pointer<int32_t>(status);
-        pybind11::gil_scoped_release unlocked;
-        run(a, rest...);
-      });
+void define_process_logits(py::module_& module, const char* name, dlpack::DeviceType device, Run run) {
+  module.def(name, [=](Rest... rest, const py::args& values) {
+    Arguments read(values, device);
+    ProcessLogitsArguments a;
+    if (!read_process_logits(read, a)) return false;
+    a.p = read.dense<float>({a.B, a.L, a.V});
+    a.fresh = read.dense<int64_t>({a.B, a.L});
+    a.status = read.dense<int32_t>({a.B, a.L});
+    if (!read) return false;
+    py::gil_scoped_release unlocked;
+    run(a, rest...);
+    return true;
+  });
 }
 
 }  // namespace sjd2

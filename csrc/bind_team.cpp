@@ -1,14 +1,11 @@
 // The CUDA kernels' algorithms on a team that one thread plays (cuda/serial_team.h), and their launch plans: for tests.
-#include <pybind11/pybind11.h>
-
+#include "bind.h"
 #include "bind_process_logits.h"
 #include "bind_verify_accept.h"
 #include "cuda/plan.h"
 #include "cuda/process_row.h"
 #include "cuda/serial_team.h"
 #include "cuda/verify_slot.h"
-
-namespace py = pybind11;
 
 namespace sjd2 {
 namespace {
@@ -49,8 +46,8 @@ py::tuple as_tuple(const Plan& plan) { return py::make_tuple(plan.ranks, plan.th
 }  // namespace
 
 void bind_team(py::module_& module) {
-  define_process_logits<int, int, int, bool, float>(module, "team_process_logits", play_process_logits);
-  define_verify_accept<int, int, int>(module, "team_verify_accept", play_verify_accept);
+  define_process_logits<int, int, int, bool, float>(module, "team_process_logits", dlpack::kCpu, play_process_logits);
+  define_verify_accept<int, int, int>(module, "team_verify_accept", dlpack::kCpu, play_verify_accept);
   module.def("plan_process_logits", [](int64_t V, size_t shared, bool clusters, size_t fixed) {
     return as_tuple(plan_process_logits(V, {shared, clusters}, fixed));
   });

@@ -1,46 +1,58 @@
-// verify_accept as a function of addresses and sizes: the same first parameters for every module that binds it.
+// The arguments of verify_accept as every module that binds it reads them.
 #pragma once
 
-#include "bind.h"
+#include <string_view>
+
+#include "arguments.h"
 #include "sjd2/verify_accept.h"
 
 namespace sjd2 {
 
-// run(arguments, rest...): Rest are the types of what the module needs besides.
+// All but the outputs; false if the call is not plain.
+inline bool read_verify_accept(Arguments& read, std::string_view accept, std::string_view redraw, VerifyAcceptArguments& a) {
+  const View draft = read.view(), p = read.rows(read.view(), 3);
+  if (!read) return false;
+  const int64_t B = a.B = p.size(0), L = a.L = p.size(1), V = a.V = p.size(2);
+  read.rows(p, Dtype::kFloat32, {B, L, V});
+  const View q = read.rows(read.view(), Dtype::kFloat32, {B, L, V});
+  if (!read) return false;
+  a.draft = read.dense<int64_t>(draft, {B, L});
+  a.p = p.data<float>();
+  a.p_stride_b = p.stride(0);
+  a.p_stride_l = p.stride(1);
+  a.q = q.data<float>();
+  a.q_stride_b = q.stride(0);
+  a.q_stride_l = q.stride(1);
+  a.seed = read.dense<int64_t>({B});
+  a.pos = read.dense<int64_t>({B});
+  const View fresh = read.view();
+  a.fresh = read.optional<int64_t>(fresh, {B, L});
+  a.epoch = read.optional<int64_t>({B});
+  a.verifiable = reinterpret_cast<uint8_t*>(read.optional<bool>({B, L}));
+  a.forced = read.optional<int64_t>({B, L});
+  a.done = read.optional<int32_t>({B});
+  a.match = accept == "match";
+  a.redraw = redraw == "couple" ? Redraw::kCouple : redraw == "keep" ? Redraw::kKeep : Redraw::kFresh;
+  const bool known = (a.match || accept == "ratio") && (a.redraw != Redraw::kFresh || redraw == "fresh");
+  return read.require(known && V > 0 && (!a.match || (fresh.given && a.redraw == Redraw::kFresh)));
+}
+
+// run(arguments, rest...). In a call, what the module needs besides comes first, then accept and redraw, the operator's arguments and
+// its outputs.
 template <class... Rest, class Run>
-void define_verify_accept(pybind11::module_& module, const char* name, Run run) {
-  module.def(
-      name,
-      [run](std::uintptr_t draft, std::uintptr_t p, std::uintptr_t q, int64_t p_stride_b, int64_t p_stride_l,
-            int64_t q_stride_b, int64_t q_stride_l, std::uintptr_t seed, std::uintptr_t pos, std::uintptr_t fresh,
-            std::uintptr_t epoch, std::uintptr_t verifiable, std::uintptr_t forced, std::uintptr_t done, bool match, int redraw,
-            int64_t B, int64_t L, int64_t V, std::uintptr_t accept_len, std::uintptr_t tokens, std::uintptr_t ratio, Rest... rest) {
-        VerifyAcceptArguments a;
-        a.draft = pointer<const int64_t>(draft);
-        a.p = pointer<const float>(p);
-        a.q = pointer<const float>(q);
-        a.p_stride_b = p_stride_b;
-        a.p_stride_l = p_stride_l;
-        a.q_stride_b = q_stride_b;
-        a.q_stride_l = q_stride_l;
-        a.seed = pointer<const int64_t>(seed);
-        a.pos = pointer<const int64_t>(pos);
-        a.fresh = pointer<const int64_t>(fresh);
-        a.epoch = pointer<const int64_t>(epoch);
-        a.verifiable = pointer<const uint8_t>(verifiable);
-        a.forced = pointer<const int64_t>(forced);
-        a.done = pointer<const int32_t>(done);
-        a.match = match;
-        a.redraw = Redraw(redraw);
-        a.B = B;
-        a.L = L;
-        a.V = V;
-        a.accept_len = pointer<int32_t>(accept_len);
-        a.tokens = pointer<int64_t>(tokens);
-        a.ratio = pointer<float>(ratio);
-        pybind11::gil_scoped_release unlocked;
-        run(a, rest...);
-      });
+void define_verify_accept(py::module_& module, const char* name, dlpack::DeviceType device, Run run) {
+  module.def(name, [=](Rest... rest, std::string_view accept, std::string_view redraw, const py::args& values) {
+    Arguments read(values, device);
+    VerifyAcceptArguments a;
+    if (!read_verify_accept(read, accept, redraw, a)) return false;
+    a.accept_len = read.dense<int32_t>({a.B});
+    a.tokens = read.dense<int64_t>({a.B, a.L});
+    a.ratio = read.dense<float>({a.B, a.L});
+    if (!read) return false;
+    py::gil_scoped_release unlocked;
+    run(a, rest...);
+    return true;
+  });
 }
 
 }  // namespace sjd2

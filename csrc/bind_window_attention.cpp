@@ -1,48 +1,72 @@
-// window_attention for Python: addresses, sizes and strides in; the interpreter lock is released while it runs.
-#include <pybind11/pybind11.h>
-#include <pybind11/stl.h>
-
-#include <array>
-
 #include "bind.h"
 #include "cpu/window_attention.h"
-
-namespace py = pybind11;
+#include "outputs.h"
 
 namespace sjd2 {
 namespace {
 
-using Three = std::array<int64_t, 3>;
+Axes axes(const View& x) { return {x.stride(0), x.stride(1), x.stride(2)}; }
 
-Axes axes(const Three& strides) { return {strides[0], strides[1], strides[2]}; }
+bool read_window_attention(Arguments& read, WindowAttentionArguments& a) {
+  const View q = read.rows(read.view(), 4), k = read.rows(read.view(), 4), v = read.rows(read.view(), 4);
+  const View k_cache = read.rows(read.view(), 4), v_cache = read.rows(read.view(), 4);
+  if (!read) return false;
+  const int64_t R = a.R = q.size(0), M = a.M = q.size(1), H = a.H = q.size(2), D = a.D = q.size(3);
+  const int64_t Hkv = a.Hkv = k.size(2), S = a.S = k_cache.size(2);
+  a.dtype = read.dtype_of(q);
+  read.rows(k, a.dtype, {R, M, Hkv, D});
+  read.rows(v, a.dtype, {R, M, Hkv, D});
+  read.rows(k_cache, a.dtype, {R, Hkv, S, D});
+  read.rows(v_cache, a.dtype, {R, Hkv, S, D});
+  a.q = q.data<void>();
+  a.k = k.data<void>();
+  a.v = v.data<void>();
+  a.k_cache = k_cache.data<void>();
+  a.v_cache = v_cache.data<void>();
+  a.q_axes = axes(q);
+  a.k_axes = axes(k);
+  a.v_axes = axes(v);
+  a.k_cache_axes = axes(k_cache);
+  a.v_cache_axes = axes(v_cache);
+  a.kv_len = read.dense<int32_t>({R});
+  a.q_start = read.dense<int32_t>({R});
+  a.scale = read.number();
+  const View time_k = read.view(), time_v = read.view(), level = read.view(), done = read.view();
+  if (!read.require(time_k.given == time_v.given && time_k.given == level.given)) return false;
+  if (!read.require((!time_k.given || time_k.tensor.axes == 3) && (!done.given || done.tensor.axes == 1))) return false;
+  a.levels = time_k.given ? time_k.size(0) : 0;
+  a.time_k = read.optional(time_k, a.dtype, {a.levels, Hkv, D});
+  a.time_v = read.optional(time_v, a.dtype, {a.levels, Hkv, D});
+  a.level = read.optional<int32_t>(level, {R, M});
+  a.B = done.given ? done.size(0) : 0;
+  a.done = read.optional<int32_t>(done, {a.B});
+  return read.require(Hkv > 0 && H % Hkv == 0 && (!done.given || (a.B ? R % a.B == 0 : R == 0)));
+}
 
 }  // namespace
 
 void bind_window_attention(py::module_& module) {
   module.def(
-      "window_attention_scratch",
-      [](int64_t R, int64_t M, int64_t H, int64_t Hkv, int64_t D, bool wide, int threads) {
-        const AttentionPlan plan = AttentionPlan::of(R, M, H, Hkv, D, wide, threads);
-        return plan.workers * plan.bytes;
-      },
-      "Bytes of scratch that a call needs.");
-  module.def(
       "window_attention",
-      [](int dtype, int64_t R, int64_t M, int64_t H, int64_t Hkv, int64_t D, int64_t S, std::uintptr_t q, std::uintptr_t k,
-         std::uintptr_t v, std::uintptr_t k_cache, std::uintptr_t v_cache, std::uintptr_t out, const Three& q_strides,
-         const Three& k_strides, const Three& v_strides, const Three& k_cache_strides, const Three& v_cache_strides,
-         std::uintptr_t kv_len, std::uintptr_t q_start, double scale, std::uintptr_t time_k, std::uintptr_t time_v,
-         std::uintptr_t level, int64_t levels, int64_t shadow, int64_t refeed, std::uintptr_t done, int64_t B,
-         std::uintptr_t scratch, int threads) {
-        const WindowAttentionArguments arguments{
-            Dtype(dtype), R, M, H, Hkv, D, S, pointer<void>(q), pointer<void>(k), pointer<void>(v), pointer<void>(k_cache),
-            pointer<void>(v_cache), pointer<void>(out), axes(q_strides), axes(k_strides), axes(v_strides),
-            axes(k_cache_strides), axes(v_cache_strides), pointer<int32_t>(kv_len), pointer<int32_t>(q_start), scale,
-            pointer<void>(time_k), pointer<void>(time_v), pointer<int32_t>(level), levels, shadow, refeed, pointer<int32_t>(done),
-            B, pointer<void>(scratch), threads};
-        py::gil_scoped_release release;
-        window_attention_dispatch(arguments);
-      });
+      [](int threads, const py::args& values, int64_t shadow, int64_t refeed) -> py::object {
+        Arguments read(values, dlpack::kCpu);
+        WindowAttentionArguments a;
+        if (!read_window_attention(read, a)) return py::none();
+        if (shadow < 0 || refeed < 0 || (shadow > 0 && refeed + 2 * shadow > a.M)) return py::none();
+        const AttentionPlan plan = AttentionPlan::of(a.R, a.M, a.H, a.Hkv, a.D, a.dtype == Dtype::kFloat64, threads);
+        const NewTensor out(type_of(a.dtype), {a.R, a.M, a.H, a.D}), scratch = make<float>({plan.workers * plan.bytes / 4});
+        a.out = out;
+        a.scratch = scratch;
+        a.shadow = shadow;
+        a.refeed = refeed;
+        a.threads = threads;
+        {
+          py::gil_scoped_release unlocked;
+          window_attention_dispatch(a);
+        }
+        return out.object();
+      },
+      py::arg("threads"), py::arg("shadow") = 0, py::arg("refeed") = 1);
 }
 
 }  // namespace sjd2

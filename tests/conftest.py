@@ -21,7 +21,7 @@ import torch.utils._device
 from hypothesis import settings
 
 import sjd2_kernels
-from sjd2_kernels import backends
+from sjd2_kernels import backends, native
 
 sys.path.append(str(Path(__file__).resolve().parent.parent))  # for bench; last, so that installed packages come first
 if not torch.cuda.is_available():
@@ -62,16 +62,6 @@ def _poisoned(allocate: Callable[..., torch.Tensor]) -> Callable[..., torch.Tens
     return run
 
 
-def _poisoned_if_recycled(frombuffer: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
-    """Big outputs of the native kernels live in memory of the module's own, which still holds an earlier output."""
-
-    def run(buffer: Any, **kwargs: Any) -> torch.Tensor:
-        tensor = frombuffer(buffer, **kwargs)
-        return poison(tensor) if type(buffer).__name__ == "Recycled" else tensor
-
-    return run
-
-
 @pytest.fixture(scope="session", autouse=True)
 def poisoned_allocations() -> Iterator[None]:
     """Every allocation of the session that promises nothing about its contents is poisoned."""
@@ -79,8 +69,12 @@ def poisoned_allocations() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for owner, name in ALLOCATORS:
             patch.setattr(owner, name, _poisoned(getattr(owner, name)))
-        patch.setattr(torch, "frombuffer", _poisoned_if_recycled(torch.frombuffer))
+        watched = native.why_not() is None
+        if watched:  # outputs and scratch that the compiled kernels make themselves
+            native.module().watch_new_tensors(poison)
         yield
+        if watched:
+            native.module().watch_new_tensors(None)
 
 
 def pytest_report_header() -> str:

@@ -33,11 +33,11 @@ def test_empty_integers_hold_the_sentinel() -> None:
     assert torch.empty(3, dtype=torch.bool).tolist() == [True] * 3
 
 
-def test_recycled_memory_is_poisoned() -> None:
-    shape = (2**20,)
-    assert 4 * shape[0] >= native.module().RECYCLE_FROM
-    assert bool(native.empty(shape, torch.float32).isnan().all())
-    assert torch.frombuffer(bytearray(b"ab"), dtype=torch.uint8).tolist() == [97, 98]
+@pytest.mark.parametrize("elements", [5, 2**20])
+def test_memory_of_the_native_kernels_is_poisoned(elements: int) -> None:
+    """Small tensors, and large ones in recycled memory."""
+    assert 4 * 5 < native.module().RECYCLE_FROM <= 4 * 2**20
+    assert bool(native.module().new_tensor([elements], 0).isnan().all())
 
 
 def test_poison_keeps_compile_and_meta_tensors_alone() -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 import sjd2_kernels
 from bench import aot_cuda
-from sjd2_kernels import cuda, process_logits, verify_accept
+from sjd2_kernels import cuda, native, process_logits, verify_accept
 
 
 def test_why_not(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -35,6 +35,18 @@ def test_show_config_says_what_is_missing() -> None:
     else:
         assert line.startswith("not live: built for 80-real 90a-real 100-real 100-virtual, but torch finds no")
         assert loaded.problem() != ""
+
+
+def test_tensors_of_another_device_are_not_taken() -> None:
+    """What the played teams take (tests/_teams.py) as tensors of the CPU, the module for devices does not touch."""
+    cond, whole = torch.zeros(1, 2, 5), torch.zeros(1, 2, dtype=torch.int64)
+    values = [cond, *[None] * 10, cond.clone(), whole, whole.int()]
+    assert native.module().team_process_logits(1, 1, 0, False, 32.0, *values)
+    loaded = cuda._load()
+    if isinstance(loaded, str):
+        assert cuda.ADVICE in loaded
+    else:
+        assert not loaded.process_logits(0, 0, *values)
 
 
 def test_every_kernel_compiles_without_spills() -> None:

@@ -1,6 +1,6 @@
 // process_logits, one row (image, slot) at a time, each in one read of its logits:
 //
-//   top-k on:  a sample gives a pivot that about k + 4 sigma scores pass; one fused pass computes scores and keeps the survivors
+//   top-k on:  a sample gives a pivot that about k + 3 sigma scores pass; one fused pass computes scores and keeps the survivors
 //              with their ids; bisection among them finds the exact k-th; weights, top-p and the draw touch only the kept ids.
 //              Too few survivors means an exact second pass with no pivot.
 //   top-k off: scores into scratch, weights in place, draw over all ids with the race's filter.
@@ -19,8 +19,8 @@ namespace sjd2 {
 inline namespace SJD2_TARGET {
 namespace {
 
-// The logits of the row that this thread probably takes next, asked for line by line while the race computes and p is written:
-// they come from memory meanwhile.
+// The logits of the row that this thread probably takes next, asked for line by line while the race computes: they come from
+// memory meanwhile. (Not while the rest of p is written: stores past the cache wait for the same buffers.)
 struct NextRow {
   const char *cond = nullptr, *uncond = nullptr;
   int64_t lines = 0;
@@ -117,24 +117,27 @@ void finish_listed(Row& row, int64_t n) {
   n = apply_top_p(row, n, total);
   for (int i = 0; i < W; ++i) row.ids[n + i] = 0;
   Race race;
+  ListWriter writer(row.p, row.V, row.values, row.ids, n, row.streamed);
   race_listed(row.generator, row.ids, n, race, [&, divisor = float(total)](int64_t i) {
     row.next.ask(4);
+    writer.advance(i);
     const VF w = load_vector<VF>(row.values + i);
     store_vector(row.values + i, w / divisor);
     return w;
   });
   row.fresh = race.id;
-  write_listed(row.p, row.V, row.values, row.ids, n, row.streamed, [&] { row.next.ask(1); });
+  writer.finish();
 }
 
-// A bound that about `k` of the V scores pass, or a little more: from a sample of runs of 32 ids, 4 standard deviations down.
+// A bound that `k` of the V scores pass, or a little more, but for one row in 700: from a sample of runs of 32 ids, 3 standard
+// deviations down. Every line of the sample is waited for, so a larger sample costs more than the survivors it spares.
 template <class S>
 float sample_pivot(Row& row, const S& scores) {
   constexpr int64_t kRun = 32;
-  const int64_t V = row.V, sample = V >= 32768 ? 2048 : 512;
+  const int64_t V = row.V, sample = V >= 32768 ? 1024 : 512;
   if (V < 8 * 512) return -__FLT_MAX__;
   const double share = double(row.top_k) / double(V), mean = share * double(sample);
-  const int64_t rank = int64_t(mean + 4.0 * __builtin_sqrt(mean * (1.0 - share))) + 2;
+  const int64_t rank = int64_t(mean + 3.0 * __builtin_sqrt(mean * (1.0 - share))) + 2;
   if (rank >= sample) return -__FLT_MAX__;
   int64_t n = 0;
   for (int64_t run = 0; run < sample / kRun; ++run) {

@@ -45,6 +45,9 @@ struct Task : Image {
     const float *p = p_row(j), *q = q_row(j);
     int64_t id = -1;
     if (valid(j)) id = race_positive(j, [&](int64_t i) { return p[i] - q[i]; }, [&](int64_t i) {
+      constexpr int64_t kAhead = 512;  // 2 KB, since hardware stops looking ahead at a page's end
+      __builtin_prefetch(p + i + kAhead, 0, 2);
+      __builtin_prefetch(q + i + kAhead, 0, 2);
       return load_vector<VF>(p + i) - load_vector<VF>(q + i);
     });
     // nothing was drafted, or rounding left no residual

@@ -47,29 +47,45 @@ struct RowWriter {
   }
 };
 
-// p = 0 but for the n listed values; ids ascend.
-template <class Beside>
-SJD2_INLINE void write_listed(float* p, int64_t V, const float* values, const uint32_t* ids, int64_t n, bool big, Beside beside) {
-  const RowWriter writer(p, V, big);
-  if (!writer.streamed) {
-    fill_zero(p, V);
-    for (int64_t i = 0; i < n; ++i) p[ids[i]] = values[i];
-    return;
+// p = 0 but for the n listed values, whose ids ascend. Written as the values become known, so that memory takes the zeros while
+// what gives the values computes.
+struct ListWriter {
+  RowWriter row;
+  const float* values;
+  const uint32_t* ids;
+  int64_t n, next = 0, start = 0;
+
+  ListWriter(float* p, int64_t V, const float* values, const uint32_t* ids, int64_t n, bool big)
+      : row(p, V, big), values(values), ids(ids), n(n) {}
+
+  // The first `known` values will not change any more.
+  SJD2_INLINE void advance(int64_t known) {
+    if (!row.streamed) return;
+    for (const int64_t below = known < n ? int64_t(ids[known]) : row.V; start + kBlock <= below;) write_block(start + kBlock);
   }
-  constexpr int64_t kBlock = 1024;
+
+  SJD2_INLINE void finish() {
+    if (row.streamed) {
+      advance(n);
+      if (start < row.V) write_block(row.V);
+    } else {
+      fill_zero(row.p, row.V);
+      for (int64_t i = 0; i < n; ++i) row.p[ids[i]] = values[i];
+    }
+  }
+
+ private:
+  static constexpr int64_t kBlock = 256;
   alignas(64) float block[kBlock] = {};
-  int64_t next = 0;
-  for (int64_t start = 0; start < V; start += kBlock) {
-    const int64_t end = V - start < kBlock ? V : start + kBlock;
+
+  SJD2_INLINE void write_block(int64_t end) {
     int64_t used = next;
     for (; next < n && int64_t(ids[next]) < end; ++next) block[int64_t(ids[next]) - start] = values[next];
-    for (int64_t i = start; i < end; i += W) {
-      beside();
-      writer.put(i, load_vector<VF>(block + (i - start)));
-    }
+    for (int64_t i = start; i < end; i += W) row.put(i, load_vector<VF>(block + (i - start)));
     for (; used < next; ++used) block[int64_t(ids[used]) - start] = 0.0f;  // much less work than clearing the block
+    start = end;
   }
-}
+};
 
 }  // namespace SJD2_TARGET
 }  // namespace sjd2

@@ -1,4 +1,4 @@
-"""The native CUDA kernels: C++ of csrc/cuda behind pointer interfaces, for the operators that have a file here.
+"""The native CUDA kernels: C++ of csrc/cuda, for the operators that have a file here.
 
 Built without a GPU wherever nvcc is found; loaded where it was built, live where there is a device.
 """
@@ -20,9 +20,11 @@ ADVICE = "Put nvcc of CUDA 12.8 or newer on the path (or name it in CUDACXX), th
 @cache
 def _load() -> ModuleType | str:
     try:
-        return importlib.import_module("sjd2_kernels._cuda")
+        loaded = importlib.import_module("sjd2_kernels._cuda")
     except ImportError as error:
         return _reason(error)
+    loaded.exchange_with(torch.Tensor.__dlpack_c_exchange_api__)
+    return loaded
 
 
 def _reason(error: ImportError) -> str:
@@ -62,3 +64,12 @@ def describe() -> str:
 def place(tensor: Tensor) -> tuple[int, int]:
     """Device ordinal of ``tensor`` and address of the stream that is current there."""
     return tensor.get_device(), torch.cuda.current_stream(tensor.device).cuda_stream
+
+
+def launch(operator: str, anchor: Tensor, *arguments: object) -> None:
+    """Run the compiled function of ``operator`` where ``anchor`` lies.
+
+    Raises: RuntimeError if it does not take the arguments, which have been checked: a defect of this package.
+    """
+    if not getattr(module(), operator)(*place(anchor), *arguments):
+        raise RuntimeError(f"{operator}: the CUDA kernel refuses valid arguments; report it, and use another backend")

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import torch
 from torch import Tensor
 
-from ..native.process_logits import addressed, outputs
-from . import module, place
+from ..layout import dense, rows_last
+from . import launch
 
 
 def process_logits(
@@ -27,9 +25,11 @@ def process_logits(
     """See docs/operators.md, section process_logits."""
     if cond.dtype == torch.float64:  # rounded first, by the contract
         cond, uncond = cond.float(), None if uncond is None else uncond.float()
-    result = outputs(cond, partial(torch.empty, device=cond.device))
-    numbers, _kept = addressed(
-        result, cond, uncond, guidance, temperature, top_k, top_p, seed, pos, epoch, forced, done
-    )
-    module().process_logits(*numbers, *place(cond))
+    B, L, _ = cond.shape
+    p = torch.empty(cond.shape, dtype=torch.float32, device=cond.device)
+    fresh = torch.empty(B, L, dtype=torch.int64, device=cond.device)
+    result = p, fresh, torch.empty(B, L, dtype=torch.int32, device=cond.device)
+    uncond = None if uncond is None else rows_last(uncond)
+    small = map(dense, (guidance, temperature, top_k, top_p, seed, pos, epoch, forced, done))
+    launch("process_logits", cond, rows_last(cond), uncond, *small, *result)
     return result

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
-from ..native.verify_accept import addressed, outputs
-from . import module, place
+from ..layout import dense, rows_last
+from . import launch
 
 
 def verify_accept(
@@ -24,9 +25,10 @@ def verify_accept(
     redraw: str = "fresh",
 ) -> tuple[Tensor, Tensor, Tensor]:
     """See docs/operators.md, section verify_accept."""
-    result = outputs(p)
-    numbers, _kept = addressed(
-        result, draft, p, q, seed, pos, fresh, epoch, verifiable, forced, done, accept=accept, redraw=redraw
-    )
-    module().verify_accept(*numbers, *place(p))
+    B, L, _ = p.shape
+    accept_len = torch.empty(B, dtype=torch.int32, device=p.device)
+    tokens = torch.empty(B, L, dtype=torch.int64, device=p.device)
+    result = accept_len, tokens, torch.empty(B, L, dtype=torch.float32, device=p.device)
+    small = map(dense, (seed, pos, fresh, epoch, verifiable, forced, done))
+    launch("verify_accept", p, accept, redraw, dense(draft), rows_last(p), rows_last(q), *small, *result)
     return result

@@ -1,27 +1,34 @@
-"""The native CPU kernels: C++ of csrc/cpu behind pointer interfaces, one file per operator."""
+"""The native CPU kernels: C++ of csrc/cpu, one file per operator.
+
+The compiled functions take the operator's arguments as they come and answer None where a tensor is not plain: of
+another type, shape or device than the kernel works on, or strided where it must be dense (csrc/arguments.h). A call of
+the operator goes straight to them; what they do not take is checked, copied as far as need be, and handed over again by
+the functions here.
+"""
 
 from __future__ import annotations
 
 import importlib
-import math
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import torch
-from torch import Tensor
 
 BUILD_FAILURE = Path(__file__).parent.parent / "_native_failure.txt"  # written by setup.py
 ADVICE = "Install a C++17 compiler, then this package again; SJD2_REQUIRE_NATIVE=1 makes a failed build an error."
-DTYPE_CODES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2, torch.float64: 3}
 
 
 @cache
 def _load() -> ModuleType | str:
     try:
-        return importlib.import_module("sjd2_kernels._cpu")
+        loaded = importlib.import_module("sjd2_kernels._cpu")
     except ImportError as error:
         return _reason(error)
+    loaded.exchange_with(torch.Tensor.__dlpack_c_exchange_api__)
+    return loaded
 
 
 def _reason(error: ImportError) -> str:
@@ -52,14 +59,21 @@ def describe() -> str:
     return text
 
 
-def address(tensor: Tensor | None) -> int:
-    """Data pointer for the kernels, 0 for None; the caller keeps the tensor alive."""
-    return 0 if tensor is None else tensor.data_ptr()
+def call(operator: str, *arguments: Any, **options: Any) -> Any:
+    """The compiled function of ``operator`` on arguments that have been checked and made dense.
+
+    Raises: RuntimeError if it does not take them all the same, which is a defect of this package.
+    """
+    result = getattr(module(), operator)(torch.get_num_threads(), *arguments, **options)
+    if result is None:
+        raise RuntimeError(f"{operator}: the native kernel refuses valid arguments; report it, and use another backend")
+    return result
 
 
-def empty(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-    """An uninitialised contiguous tensor; a big one reuses the memory of an earlier one, which saves page faults."""
-    size = math.prod(shape) * dtype.itemsize
-    if size < module().RECYCLE_FROM:
-        return torch.empty(shape, dtype=dtype)
-    return torch.frombuffer(module().Recycled(size), dtype=dtype).view(shape)
+@cache
+def direct(operator: str) -> tuple[Callable[[], bool], Callable[..., Any]] | None:
+    """Whether SJD2_BACKEND leaves the choice to this backend, and the compiled function of ``operator``, which answers
+    None where it cannot serve; or None if the module cannot be used.
+    """
+    loaded = _load()
+    return None if isinstance(loaded, str) else (loaded.preferred, getattr(loaded, operator))

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from ..layout import dense, rows_last
-from . import DTYPE_CODES, address, empty, module
+from . import call
 
 
 def noise_embed(
@@ -20,12 +19,5 @@ def noise_embed(
     done: Tensor | None = None,
 ) -> Tensor:
     """See docs/operators.md, section noise_embed."""
-    (V, C), (B, N) = table.shape, token.shape
-    table = rows_last(table)
-    small = [dense(x) for x in (token, mean, std, t, seed, pos, done)]
-    rows = empty((B, N, C), table.dtype)
-    module().noise_embed(
-        address(table), *map(address, small), address(rows), B, N, C, V, table.stride(0),
-        DTYPE_CODES[table.dtype], torch.get_num_threads(),
-    )  # fmt: skip
-    return rows
+    result: Tensor = call("noise_embed", rows_last(table), *map(dense, (token, mean, std, t, seed, pos, done)))
+    return result

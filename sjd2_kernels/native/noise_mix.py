@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from ..layout import dense, rows_last
-from . import DTYPE_CODES, address, empty, module
+from . import call
 
 
 def noise_mix(
@@ -27,18 +26,9 @@ def noise_mix(
     done: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """See docs/operators.md, section noise_mix."""
-    B, L, C = state.shape
-    state, table = rows_last(state), rows_last(table)
-    before = [dense(x) for x in (level, tokens, fresh, shift, times)]
-    after = [dense(x) for x in (mean, std, seed, pos, forced, n_tokens, accept_len, done)]
-    new_state = empty((B, L, C), state.dtype)
-    new_level = torch.empty((B, L), dtype=torch.int32)
-    draft = torch.empty((B, L), dtype=torch.int64)
-    rows = empty((B, L, C), table.dtype)
-    module().noise_mix(
-        address(state), *map(address, before), address(table), *map(address, after),
-        address(new_state), address(new_level), address(draft), address(rows),
-        B, L, C, table.shape[0], times.shape[0] - 1, state.stride(0), state.stride(1), table.stride(0),
-        DTYPE_CODES[table.dtype], torch.get_num_threads(),
-    )  # fmt: skip
-    return new_state, new_level, draft, rows
+    before = map(dense, (level, tokens, fresh, shift, times))
+    after = map(dense, (mean, std, seed, pos, forced, n_tokens, accept_len, done))
+    result: tuple[Tensor, Tensor, Tensor, Tensor] = call(
+        "noise_mix", rows_last(state), *before, rows_last(table), *after
+    )
+    return result
