@@ -90,7 +90,7 @@ def within(found: float, allowed: float, what: str) -> dict[str, float]:
     return {"found": float(found), "allowed": float(allowed)}
 
 
-def run(case: Case, clock: Clock, ceilings: roofline.Ceilings, seconds: float = 4.0, rounds: int = 9) -> Comparison:
+def run(case: Case, clock: Clock, ceilings: roofline.Ceilings, seconds: float = 4.0, rounds: int = 25) -> Comparison:
     """Error gate, then the interleaved timing of our variant, twice, and of every peer that can run here.
 
     A peer that cannot run is noted with its reason; one that computes something else is an error, as ours would be.

@@ -88,7 +88,7 @@ class Comparison:
 
 
 def interleave(
-    measures: Mapping[str, Callable[[int], float]], seconds: float = 4.0, rounds: int = 9
+    measures: Mapping[str, Callable[[int], float]], seconds: float = 4.0, rounds: int = 25
 ) -> dict[str, list[float]]:
     """Times every variant once per round, in rotating order, for `rounds` rounds or `seconds`, whichever is longer.
 

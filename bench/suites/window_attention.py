@@ -26,6 +26,7 @@ from .sampling import compiled
 BASE = {"B": 1, "L": 96, **GQA, "D": 128, "prefix": 2048, "dtype": "float32"}
 TOLERANCE = {"float32": 2e-3, "bfloat16": 2e-2}  # of a peer, relative: wide enough for tf32, far under a wrong mask
 NO_SLOWER = 1.0
+FEW_HEADS = {"H": 8, "Hkv": 8}
 
 Call = Callable[..., Tensor]
 
@@ -39,6 +40,8 @@ def specs(grid: str) -> list[Spec]:
         points = [point for heads in (MHA, GQA) for point in product(BASE | heads, axes | {"B": BATCHES})]
     else:
         points = [*star(BASE, axes), BASE | MHA, BASE | MHA | {"L": 1}]
+        shapes: dict[str, Any] = {"D": (64, 128), "prefix": (2048, 8192)}
+        points += [point for heads in (FEW_HEADS, GQA) for point in product(BASE | {"L": 97} | heads, shapes)]
     found = []
     for point in points:
         at_base = (
