@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from sjd2_kernels import backends, native, validation
+from sjd2_kernels import backends, compiled, native, validation
 
 B, L, V, C, R, H, D = 2, 3, 19, 8, 4, 2, 16
 FLOATS, INTEGERS = (torch.float64, torch.bfloat16), (torch.int32, torch.int64)
@@ -178,6 +178,12 @@ def test_a_refusal_of_checked_arguments_is_loud(monkeypatch: pytest.MonkeyPatch)
         native.call("commit")
 
 
-def test_only_torch_s_own_interface_is_taken() -> None:
+def test_a_torch_without_the_interface_is_a_reason_not_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(TypeError):
         native.module().exchange_with(torch.Tensor)
+    assert compiled.load("_cpu", str) is native.module()
+    monkeypatch.delattr(torch.Tensor, "__dlpack_c_exchange_api__")
+    reason = compiled.load("_cpu", str)
+    assert isinstance(reason, str)
+    assert reason.startswith(f"torch {torch.__version__} does not show tensors as this package reads them (type object")
+    assert compiled.load("_no_such_module", lambda error: f"because {error}").startswith("because No module named")

@@ -5,7 +5,6 @@ Built without a GPU wherever nvcc is found; loaded where it was built, live wher
 
 from __future__ import annotations
 
-import importlib
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -13,18 +12,15 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
+from ..compiled import load
+
 BUILD_FAILURE = Path(__file__).parent.parent / "_cuda_failure.txt"  # written by setup.py
 ADVICE = "Put nvcc of CUDA 12.8 or newer on the path (or name it in CUDACXX), then install this package again."
 
 
 @cache
 def _load() -> ModuleType | str:
-    try:
-        loaded = importlib.import_module("sjd2_kernels._cuda")
-    except ImportError as error:
-        return _reason(error)
-    loaded.exchange_with(torch.Tensor.__dlpack_c_exchange_api__)
-    return loaded
+    return load("_cuda", _reason)
 
 
 def _reason(error: ImportError) -> str:

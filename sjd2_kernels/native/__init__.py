@@ -8,7 +8,6 @@ the functions here.
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -17,18 +16,15 @@ from typing import Any
 
 import torch
 
+from ..compiled import load
+
 BUILD_FAILURE = Path(__file__).parent.parent / "_native_failure.txt"  # written by setup.py
 ADVICE = "Install a C++17 compiler, then this package again; SJD2_REQUIRE_NATIVE=1 makes a failed build an error."
 
 
 @cache
 def _load() -> ModuleType | str:
-    try:
-        loaded = importlib.import_module("sjd2_kernels._cpu")
-    except ImportError as error:
-        return _reason(error)
-    loaded.exchange_with(torch.Tensor.__dlpack_c_exchange_api__)
-    return loaded
+    return load("_cpu", _reason)
 
 
 def _reason(error: ImportError) -> str:
