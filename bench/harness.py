@@ -17,6 +17,7 @@ from typing import Any
 
 OURS, AGAIN = "sjd2", "sjd2 again"
 LEAST_NOISE = 0.1
+LEAST_ROUNDS = 25  # medians of fewer move with what the allocator does to a peer (NOTES.md)
 MAX_ROUNDS = 50  # times the least number of rounds
 
 
@@ -88,7 +89,7 @@ class Comparison:
 
 
 def interleave(
-    measures: Mapping[str, Callable[[int], float]], seconds: float = 4.0, rounds: int = 25
+    measures: Mapping[str, Callable[[int], float]], seconds: float = 4.0, rounds: int = LEAST_ROUNDS
 ) -> dict[str, list[float]]:
     """Times every variant once per round, in rotating order, for `rounds` rounds or `seconds`, whichever is longer.
 

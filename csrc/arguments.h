@@ -7,6 +7,8 @@
 #include <pybind11/pybind11.h>
 
 #include <initializer_list>
+#include <stdexcept>
+#include <type_traits>
 
 #include "dlpack.h"
 #include "sjd2/real.h"
@@ -28,7 +30,8 @@ inline void bind_exchange(py::module_& module) {
 }
 
 template <class T>
-constexpr dlpack::TypeCode kCode = std::is_same_v<T, bool> ? dlpack::kBool : std::is_integral_v<T> ? dlpack::kInt : dlpack::kFloat;
+constexpr dlpack::TypeCode kCode =
+    std::is_same_v<T, bool> ? dlpack::kBool : std::is_integral_v<T> ? dlpack::kInt : dlpack::kFloat;
 
 // A tensor that belongs to somebody else, or none.
 struct View {
@@ -113,7 +116,8 @@ class Arguments {
 
   // `x` if it has so many axes, of which the last is dense.
   View rows(const View& x, int axes) {
-    return require(x.given && x.tensor.axes == axes && (x.stride(axes - 1) == 1 || x.size(axes - 1) == 1 || x.empty())) ? x : View{};
+    if (!require(x.given && x.tensor.axes == axes)) return {};
+    return require(x.stride(axes - 1) == 1 || x.size(axes - 1) == 1 || x.empty()) ? x : View{};
   }
 
   View rows(const View& x, Dtype dtype, std::initializer_list<int64_t> sizes) {

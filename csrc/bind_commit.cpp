@@ -1,6 +1,6 @@
 #include "bind.h"
 #include "cpu/commit.h"
-#include "outputs.h"
+#include "operator.h"
 
 namespace sjd2 {
 namespace {
@@ -16,8 +16,9 @@ bool read_commit(Arguments& read, CommitArguments& a) {
   const View tokens = read.view(), draft = read.view(), accept_len = read.view(), ids = read.view(), prompt_len = read.view();
   const View n_tokens = read.view(), out = read.view(), pos = read.view(), kv_len = read.view(), q_start = read.view();
   const View refeed = read.view(), epoch = read.view(), done = read.view(), level = read.view();
-  const bool sized = tokens.tensor.axes == 2 && ids.tensor.axes == 1 && prompt_len.tensor.axes == 1 && out.tensor.axes == 2 && refeed.tensor.axes == 2;
-  if (!read.require(sized)) return false;
+  const bool lists = ids.tensor.axes == 1 && prompt_len.tensor.axes == 1;
+  const bool tables = tokens.tensor.axes == 2 && out.tensor.axes == 2 && refeed.tensor.axes == 2;
+  if (!read.require(lists && tables)) return false;
   a.B = tokens.size(0);
   a.L = tokens.size(1);
   a.R = prompt_len.size(0);
@@ -44,16 +45,10 @@ bool read_commit(Arguments& read, CommitArguments& a) {
 }  // namespace
 
 void bind_commit(py::module_& module) {
-  module.def("commit", [](int, const py::args& values) -> py::object {
-    Arguments read(values, dlpack::kCpu);
-    CommitArguments a;
-    if (!read_commit(read, a)) return py::none();
+  define_operator<CommitArguments>(module, "commit", read_commit, [](CommitArguments& a, int) {
     const NewTensor n_commit = make<int32_t>({a.B});
     a.n_commit = n_commit;
-    {
-      py::gil_scoped_release unlocked;
-      commit_dispatch(a);
-    }
+    unlocked([&] { commit_dispatch(a); });
     return n_commit.object();
   });
 }

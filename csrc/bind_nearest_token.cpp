@@ -1,11 +1,14 @@
 #include "bind.h"
 #include "cpu/nearest_token.h"
-#include "outputs.h"
+#include "operator.h"
 
 namespace sjd2 {
 namespace {
 
-// The bias has the type in which scores are computed.
+Dtype scores_in(const NearestTokenArguments& a) {
+  return a.state_dtype == Dtype::kFloat64 ? Dtype::kFloat64 : compute_of(a.table_dtype);
+}
+
 bool read_nearest_token(Arguments& read, NearestTokenArguments& a) {
   const View state = read.rows(read.view(), 3), table = read.rows(read.view(), 2), bias = read.view();
   if (!read) return false;
@@ -15,8 +18,7 @@ bool read_nearest_token(Arguments& read, NearestTokenArguments& a) {
   a.V = table.size(0);
   a.state_dtype = read.dtype_of(state);
   a.table_dtype = read.dtype_of(table);
-  const bool wide = a.state_dtype == Dtype::kFloat64 || a.table_dtype == Dtype::kFloat64;
-  read.require(a.state_dtype == Dtype::kFloat32 || a.state_dtype == Dtype::kFloat64);
+  read.require(a.state_dtype == compute_of(a.state_dtype));
   read.rows(table, a.table_dtype, {a.V, a.C});
   read.require(bias.given);
   a.state = state.data<void>();
@@ -24,7 +26,7 @@ bool read_nearest_token(Arguments& read, NearestTokenArguments& a) {
   a.state_slot_stride = state.stride(1);
   a.table = table.data<void>();
   a.table_stride = table.stride(0);
-  a.bias = read.optional(bias, wide ? Dtype::kFloat64 : Dtype::kFloat32, {a.V});
+  a.bias = read.optional(bias, scores_in(a), {a.V});
   a.draft = read.optional<int64_t>({a.B, a.L});
   a.done = read.optional<int32_t>({a.B});
   return read.require(a.V > 0);
@@ -32,30 +34,25 @@ bool read_nearest_token(Arguments& read, NearestTokenArguments& a) {
 
 int64_t parts(int64_t whole, int64_t part) { return (whole + part - 1) / part; }
 
+py::object run(NearestTokenArguments& a, int threads) {
+  const dlpack::Type compute = type_of(scores_in(a));
+  const int64_t lanes = parts(a.B * a.L, kNearestLanes) * kNearestLanes, winners = parts(a.V, kNearestBlock) * lanes;
+  const NewTensor token = make<int64_t>({a.B, a.L}), active = make<int64_t>({a.B * a.L}), panels(compute, {lanes, a.C});
+  const NewTensor best(compute, {winners}), winner = make<int64_t>({winners});
+  a.token = token;
+  a.active = active;
+  a.panels = panels;
+  a.best = best;
+  a.winner = winner;
+  a.threads = threads;
+  unlocked([&] { nearest_token_dispatch(a); });
+  return token.object();
+}
+
 }  // namespace
 
 void bind_nearest_token(py::module_& module) {
-  module.def("nearest_token", [](int threads, const py::args& values) -> py::object {
-    Arguments read(values, dlpack::kCpu);
-    NearestTokenArguments a;
-    if (!read_nearest_token(read, a)) return py::none();
-    const bool wide = a.state_dtype == Dtype::kFloat64 || a.table_dtype == Dtype::kFloat64;
-    const dlpack::Type compute = wide ? kType<double> : kType<float>;
-    const int64_t lanes = parts(a.B * a.L, kNearestLanes) * kNearestLanes, winners = parts(a.V, kNearestBlock) * lanes;
-    const NewTensor token = make<int64_t>({a.B, a.L}), active = make<int64_t>({a.B * a.L}), panels(compute, {lanes, a.C});
-    const NewTensor best(compute, {winners}), winner = make<int64_t>({winners});
-    a.token = token;
-    a.active = active;
-    a.panels = panels;
-    a.best = best;
-    a.winner = winner;
-    a.threads = threads;
-    {
-      py::gil_scoped_release unlocked;
-      nearest_token_dispatch(a);
-    }
-    return token.object();
-  });
+  define_operator<NearestTokenArguments>(module, "nearest_token", read_nearest_token, run);
 }
 
 }  // namespace sjd2

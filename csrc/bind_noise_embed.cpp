@@ -1,6 +1,6 @@
 #include "bind.h"
 #include "cpu/noise_embed.h"
-#include "outputs.h"
+#include "operator.h"
 
 namespace sjd2 {
 namespace {
@@ -26,17 +26,11 @@ bool read_noise_embed(Arguments& read, NoiseEmbedArguments& a) {
 }  // namespace
 
 void bind_noise_embed(py::module_& module) {
-  module.def("noise_embed", [](int threads, const py::args& values) -> py::object {
-    Arguments read(values, dlpack::kCpu);
-    NoiseEmbedArguments a;
-    if (!read_noise_embed(read, a)) return py::none();
+  define_operator<NoiseEmbedArguments>(module, "noise_embed", read_noise_embed, [](NoiseEmbedArguments& a, int threads) {
     const NewTensor rows(type_of(a.dtype), {a.B, a.N, a.C});
     a.rows = rows;
     a.threads = threads;
-    {
-      py::gil_scoped_release unlocked;
-      noise_embed_dispatch(a);
-    }
+    unlocked([&] { noise_embed_dispatch(a); });
     return rows.object();
   });
 }

@@ -1,6 +1,6 @@
 #include "bind.h"
 #include "cpu/noise_mix.h"
-#include "outputs.h"
+#include "operator.h"
 
 namespace sjd2 {
 namespace {
@@ -13,7 +13,7 @@ bool read_noise_mix(Arguments& read, NoiseMixArguments& a) {
   a.V = table.size(0);
   a.T = times.size(0) - 1;
   a.dtype = read.dtype_of(table);
-  read.rows(state, a.dtype == Dtype::kFloat64 ? Dtype::kFloat64 : Dtype::kFloat32, {B, L, C});
+  read.rows(state, compute_of(a.dtype), {B, L, C});
   read.rows(table, a.dtype, {a.V, C});
   a.state = state.data<void>();
   a.state_image_stride = state.stride(0);
@@ -39,22 +39,15 @@ bool read_noise_mix(Arguments& read, NoiseMixArguments& a) {
 }  // namespace
 
 void bind_noise_mix(py::module_& module) {
-  module.def("noise_mix", [](int threads, const py::args& values) -> py::object {
-    Arguments read(values, dlpack::kCpu);
-    NoiseMixArguments a;
-    if (!read_noise_mix(read, a)) return py::none();
-    const bool wide = a.dtype == Dtype::kFloat64;
-    const NewTensor state(wide ? kType<double> : kType<float>, {a.B, a.L, a.C}), level = make<int32_t>({a.B, a.L});
+  define_operator<NoiseMixArguments>(module, "noise_mix", read_noise_mix, [](NoiseMixArguments& a, int threads) {
+    const NewTensor state(type_of(compute_of(a.dtype)), {a.B, a.L, a.C}), level = make<int32_t>({a.B, a.L});
     const NewTensor draft = make<int64_t>({a.B, a.L}), rows(type_of(a.dtype), {a.B, a.L, a.C});
     a.new_state = state;
     a.new_level = level;
     a.draft = draft;
     a.rows = rows;
     a.threads = threads;
-    {
-      py::gil_scoped_release unlocked;
-      noise_mix_dispatch(a);
-    }
+    unlocked([&] { noise_mix_dispatch(a); });
     return py::make_tuple(state.object(), level.object(), draft.object(), rows.object());
   });
 }

@@ -37,11 +37,12 @@ inline bool read_verify_accept(Arguments& read, std::string_view accept, std::st
   return read.require(known && V > 0 && (!a.match || (fresh.given && a.redraw == Redraw::kFresh)));
 }
 
-// run(arguments, rest...). In a call, what the module needs besides comes first, then accept and redraw, the operator's arguments and
-// its outputs.
+// run(arguments, rest...). In a call, what the module needs besides comes first, then accept and redraw, then the operator's
+// arguments and its outputs.
 template <class... Rest, class Run>
 void define_verify_accept(py::module_& module, const char* name, dlpack::DeviceType device, Run run) {
-  module.def(name, [=](Rest... rest, std::string_view accept, std::string_view redraw, const py::args& values) {
+  using Word = std::string_view;
+  module.def(name, [=](Rest... rest, Word accept, Word redraw, const py::args& values) {
     Arguments read(values, device);
     VerifyAcceptArguments a;
     if (!read_verify_accept(read, accept, redraw, a)) return false;

@@ -1,13 +1,13 @@
 #include "bind.h"
 #include "cpu/window_attention.h"
-#include "outputs.h"
+#include "operator.h"
 
 namespace sjd2 {
 namespace {
 
 Axes axes(const View& x) { return {x.stride(0), x.stride(1), x.stride(2)}; }
 
-bool read_window_attention(Arguments& read, WindowAttentionArguments& a) {
+bool read_window_attention(Arguments& read, int64_t shadow, int64_t refeed, WindowAttentionArguments& a) {
   const View q = read.rows(read.view(), 4), k = read.rows(read.view(), 4), v = read.rows(read.view(), 4);
   const View k_cache = read.rows(read.view(), 4), v_cache = read.rows(read.view(), 4);
   if (!read) return false;
@@ -40,33 +40,27 @@ bool read_window_attention(Arguments& read, WindowAttentionArguments& a) {
   a.level = read.optional<int32_t>(level, {R, M});
   a.B = done.given ? done.size(0) : 0;
   a.done = read.optional<int32_t>(done, {a.B});
-  return read.require(Hkv > 0 && H % Hkv == 0 && (!done.given || (a.B ? R % a.B == 0 : R == 0)));
+  a.shadow = shadow;
+  a.refeed = refeed;
+  const bool places = shadow >= 0 && refeed >= 0 && (shadow == 0 || refeed + 2 * shadow <= M);
+  return read.require(places && Hkv > 0 && H % Hkv == 0 && (!done.given || (a.B ? R % a.B == 0 : R == 0)));
+}
+
+py::object run(WindowAttentionArguments& a, int threads) {
+  const AttentionPlan plan = AttentionPlan::of(a.R, a.M, a.H, a.Hkv, a.D, a.dtype == Dtype::kFloat64, threads);
+  const NewTensor out(type_of(a.dtype), {a.R, a.M, a.H, a.D}), scratch = make<float>({plan.workers * plan.bytes / 4});
+  a.out = out;
+  a.scratch = scratch;
+  a.threads = threads;
+  unlocked([&] { window_attention_dispatch(a); });
+  return out.object();
 }
 
 }  // namespace
 
 void bind_window_attention(py::module_& module) {
-  module.def(
-      "window_attention",
-      [](int threads, const py::args& values, int64_t shadow, int64_t refeed) -> py::object {
-        Arguments read(values, dlpack::kCpu);
-        WindowAttentionArguments a;
-        if (!read_window_attention(read, a)) return py::none();
-        if (shadow < 0 || refeed < 0 || (shadow > 0 && refeed + 2 * shadow > a.M)) return py::none();
-        const AttentionPlan plan = AttentionPlan::of(a.R, a.M, a.H, a.Hkv, a.D, a.dtype == Dtype::kFloat64, threads);
-        const NewTensor out(type_of(a.dtype), {a.R, a.M, a.H, a.D}), scratch = make<float>({plan.workers * plan.bytes / 4});
-        a.out = out;
-        a.scratch = scratch;
-        a.shadow = shadow;
-        a.refeed = refeed;
-        a.threads = threads;
-        {
-          py::gil_scoped_release unlocked;
-          window_attention_dispatch(a);
-        }
-        return out.object();
-      },
-      py::arg("threads"), py::arg("shadow") = 0, py::arg("refeed") = 1);
+  define_operator<WindowAttentionArguments, int64_t, int64_t>(
+      module, "window_attention", read_window_attention, run, py::arg("shadow") = 0, py::arg("refeed") = 1);
 }
 
 }  // namespace sjd2

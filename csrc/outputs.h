@@ -26,6 +26,9 @@ inline dlpack::Type type_of(Dtype dtype) {
   }
 }
 
+// The type in which kernels compute with elements of another.
+inline Dtype compute_of(Dtype dtype) { return dtype == Dtype::kFloat64 ? Dtype::kFloat64 : Dtype::kFloat32; }
+
 // Row-major, on a boundary of 64 bytes at least.
 class NewTensor {
  public:
