@@ -9,7 +9,7 @@ from typing import Any
 
 from . import harness, roofline
 from .clock import Buffers, Clock, CudaClock, Variant
-from .harness import AGAIN, OURS, Comparison, Timing
+from .harness import AGAIN, LEAST_ROUNDS, OURS, Comparison, Timing
 
 
 class Missing(Exception):
@@ -90,7 +90,9 @@ def within(found: float, allowed: float, what: str) -> dict[str, float]:
     return {"found": float(found), "allowed": float(allowed)}
 
 
-def run(case: Case, clock: Clock, ceilings: roofline.Ceilings, seconds: float = 4.0) -> Comparison:
+def run(
+    case: Case, clock: Clock, ceilings: roofline.Ceilings, seconds: float = 4.0, rounds: int = LEAST_ROUNDS
+) -> Comparison:
     """Error gate, then the interleaved timing of our variant, twice, and of every peer that can run here.
 
     A peer that cannot run is noted with its reason; one that computes something else is an error, as ours would be.
@@ -116,7 +118,7 @@ def run(case: Case, clock: Clock, ceilings: roofline.Ceilings, seconds: float = 
             raise
         except Exception as failure:  # a peer's trouble is not ours: it is reported, and the run goes on
             absent[name] = f"failed: {type(failure).__name__}: {str(failure).strip().splitlines()[0][:200]}"
-    taken = harness.interleave({name: p.measure for name, p in prepared.items()}, seconds)
+    taken = harness.interleave({name: p.measure for name, p in prepared.items()}, seconds, rounds)
     timings = {name: Timing.of(values, prepared[name].how) for name, values in taken.items()}
     floor = None
     if spec.operator in roofline.WORK:
